@@ -1,0 +1,50 @@
+# Everything a fresh machine needs is installed by these targets into .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= auto
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: demo test test-slow bench lint lock clean
+
+demo: $(STAMP)
+	$(BIN)/stillmotion demo --out demo-output
+
+test: lint
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+test-slow: $(STAMP) chromium
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m slow
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(if $(TRUTH),--truth "$(TRUTH)")
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# A browser for the report's tests: the system's own package where there is none yet.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq -y chromium)
+
+# Write constraints.txt anew from what the open ranges give today.
+lock:
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet --upgrade pip
+	.lock/bin/python -m pip install --quiet ".[dev]"
+	.lock/bin/python -m pip freeze --all --exclude stillmotion > constraints.txt
+	rm -rf .lock
+
+clean:
+	rm -rf $(VENV) demo-output

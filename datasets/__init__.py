@@ -1,0 +1,1 @@
+"""Settings, errors, identity, assets, frame stores and the ledger."""

@@ -1,0 +1,129 @@
+"""The error tree. Every failure a user can meet has a stable code, facts, and a sentence that says what to do.
+
+    PipelineError
+    ├── RetryableError              the same call may succeed later
+    │   ├── StorageUnavailableError     storage_unavailable
+    │   ├── LeaseBusyError              lease_busy
+    │   └── WorkerLostError             worker_lost
+    └── PermanentError              the same call will fail again
+        ├── SettingsError               settings
+        ├── UsageError                  usage
+        ├── IntakeError                 (leaves in tasks/ops/photo_errors.py)
+        ├── FrameShapeError             frame_shape
+        ├── PlanTooLargeError           plan_too_large
+        ├── DiskTooSmallError           disk_too_small
+        ├── NoResourceError             no_resource
+        ├── ChunkFailedError            chunk_failed
+        ├── OutputIncompleteError       output_incomplete
+        ├── OutputDamagedError          output_damaged
+        ├── ModelUnknownError           model_unknown
+        ├── RecipeError                 recipe
+        └── NotFoundError               not_found
+
+A released code keeps its meaning. The ledger stores ``code`` and ``facts`` and never parses a message.
+"""
+
+from typing import ClassVar
+
+
+class PipelineError(Exception):
+    """Root of every error this project raises on purpose.
+
+    Args:
+        message: One sentence: what was expected, what came, the remedy.
+        facts: JSON-ready details, stored beside the code. Optional, so that unpickling from a worker works.
+    """
+
+    code: ClassVar[str] = "pipeline"
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.message, self.facts)
+
+
+def _rebuild(kind: type[PipelineError], message: str, facts: dict[str, object]) -> PipelineError:
+    return kind(message, **facts)
+
+
+class RetryableError(PipelineError):
+    """The same call may succeed later."""
+
+    code = "retryable"
+
+
+class PermanentError(PipelineError):
+    """The same call will fail again."""
+
+    code = "permanent"
+
+
+class StorageUnavailableError(RetryableError):
+    code = "storage_unavailable"
+
+
+class LeaseBusyError(RetryableError):
+    code = "lease_busy"
+
+
+class WorkerLostError(RetryableError):
+    code = "worker_lost"
+
+
+class SettingsError(PermanentError):
+    code = "settings"
+
+
+class UsageError(PermanentError):
+    code = "usage"
+
+
+class FrameShapeError(PermanentError):
+    code = "frame_shape"
+
+
+class PlanTooLargeError(PermanentError):
+    code = "plan_too_large"
+
+
+class DiskTooSmallError(PermanentError):
+    code = "disk_too_small"
+
+
+class NoResourceError(PermanentError):
+    code = "no_resource"
+
+
+class ChunkFailedError(PermanentError):
+    code = "chunk_failed"
+
+
+class OutputIncompleteError(PermanentError):
+    code = "output_incomplete"
+
+
+class OutputDamagedError(PermanentError):
+    code = "output_damaged"
+
+
+class ModelUnknownError(PermanentError):
+    code = "model_unknown"
+
+
+class RecipeError(PermanentError):
+    code = "recipe"
+
+
+class NotFoundError(PermanentError):
+    code = "not_found"
+
+
+def worth_retrying(error: BaseException) -> bool:
+    """Whether the same call may succeed later. Lost workers arrive as ``WorkerLostError``."""
+    return isinstance(error, RetryableError)

@@ -1,0 +1,1 @@
+"""Guardrails: what must hold before and after a stage."""

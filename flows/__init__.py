@@ -1,0 +1,1 @@
+"""One file per workflow, and the recipes they run. No pixels."""
