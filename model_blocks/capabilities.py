@@ -33,7 +33,7 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Matter(Protocol):
-    """Turns a trimap into a soft alpha and the object's own colours. Local: a pixel depends on ``halo`` pixels around it."""
+    """Turns a trimap into a soft alpha and the object's own colours; a pixel depends on ``halo`` pixels around it."""
 
     halo: int
 

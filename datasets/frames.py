@@ -1,0 +1,250 @@
+"""Frame stores: the pixels of a clip or photograph as a Zarr v3 group with checksums, written chunk by chunk.
+
+Pixels are (T, H, W, C) uint8 or uint16 in RGB order, straight alpha last; ``pts`` is int64 (T,). Every chunk carries a
+crc32c in its codec (it notices flipped bits) and another in the manifest (it notices a missing or swapped chunk, which
+Zarr itself would read as zeros).
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, cast
+
+import google_crc32c
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+from zarr.storage import FsspecStore, LocalStore
+
+from datasets.errors import FrameShapeError, OutputDamagedError, OutputIncompleteError, StorageUnavailableError
+from datasets.outputs import FRAMES, MARKS, FramesEntry, OutputPlace, read_manifest
+
+DTYPES = ("uint8", "uint16")
+STILL_TILE = 1024  # pixels; larger stills are cut into tiles of this side
+KEPT = (BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec())
+SRGB = {"primaries": "bt709", "transfer": "srgb", "matrix": "rgb", "range": "full"}
+
+Pixels = NDArray[Any]  # uint8 or uint16
+Index = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """What a frame store is to hold.
+
+    Attributes:
+        shape: (T, H, W, C), every extent at least 1.
+        dtype: ``uint8`` or ``uint16``.
+        chunks: (frames, height, width) of a chunk; channels are never cut.
+        attributes: JSON-ready: colour, time base, sample aspect, source digest.
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype: str
+    chunks: tuple[int, int, int]
+    attributes: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or min(self.chunks) < 1 or self.dtype not in DTYPES:
+            raise FrameShapeError(
+                f"frames are (T, H, W, C) of at least 1 each in {' or '.join(DTYPES)}, got {self.shape} {self.dtype}",
+                shape=list(self.shape),
+                dtype=self.dtype,
+            )
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Number of chunks along frames, rows and columns."""
+        t, y, x = (-(-extent // chunk) for extent, chunk in zip(self.shape[:3], self.chunks, strict=True))
+        return t, y, x
+
+    def indices(self) -> Iterator[Index]:
+        """All chunks, in the order of the frames."""
+        t, y, x = self.grid
+        return product(range(t), range(y), range(x))
+
+    def box(self, index: Index) -> Box:
+        """The slices of one chunk."""
+        t, y, x = (
+            slice(i * chunk, min((i + 1) * chunk, extent))
+            for i, chunk, extent in zip(index, self.chunks, self.shape[:3], strict=True)
+        )
+        return t, y, x
+
+
+def still_spec(height: int, width: int, channels: int, dtype: str, **attributes: object) -> FrameSpec:
+    """The frame store of one photograph, cut into tiles when it is large."""
+    colour = {"colour": SRGB, "bit_depth": 16 if dtype == "uint16" else 8, "alpha": channels == 4}
+    return FrameSpec(
+        (1, height, width, channels),
+        dtype,
+        (1, min(height, STILL_TILE), min(width, STILL_TILE)),
+        {**colour, "time_base": "1/1", "sample_aspect": "1/1", **attributes},
+    )
+
+
+def chunk_key(index: Index) -> str:
+    return ".".join(map(str, index))
+
+
+def _zarr_store(place: OutputPlace, *, read_only: bool) -> LocalStore | FsspecStore:
+    folder = place.inside(FRAMES)
+    local = place.storage.local_path(folder)
+    if local is not None:
+        return LocalStore(local, read_only=read_only)
+    return FsspecStore.from_url(f"{place.storage.filesystem.unstrip_protocol(place.storage.path(folder))}")
+
+
+def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
+    """Lay out an empty frame store; one that an interrupted run began keeps the chunks it began with."""
+    store = _zarr_store(place, read_only=False)
+    group = zarr.open_group(store, mode="a", use_consolidated=False)
+    if "pixels" in group and "pts" in group:
+        t, y, x, _ = group["pixels"].chunks  # type: ignore[union-attr]  # an array, never a group
+        return replace(spec, chunks=(t, y, x))
+    group.create_array(
+        "pixels",
+        shape=spec.shape,
+        chunks=(*spec.chunks, spec.shape[3]),
+        dtype=spec.dtype,
+        compressors=KEPT,
+        fill_value=0,
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
+    pts = group.create_array("pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, overwrite=True)
+    pts[:] = np.arange(spec.shape[0], dtype=np.int64)
+    group.attrs.update(cast("dict[str, Any]", spec.attributes))
+    return spec
+
+
+def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixels) -> int:
+    """Write one whole chunk and its mark; returns the crc32c of the raw values.
+
+    Raises:
+        FrameShapeError: The values do not fill exactly this chunk.
+        StorageUnavailableError: The storage did not take them.
+    """
+    box = spec.box(index)
+    expected = (*(part.stop - part.start for part in box), spec.shape[3])
+    if values.shape != expected or values.dtype != spec.dtype:
+        raise FrameShapeError(
+            f"chunk {chunk_key(index)} holds {expected} {spec.dtype}, got {values.shape} {values.dtype}",
+            chunk=chunk_key(index),
+        )
+    contiguous = np.ascontiguousarray(values)
+    crc = int(google_crc32c.value(contiguous.tobytes()))
+    try:
+        _pixels(place, read_only=False)[box] = contiguous
+    except OSError as error:
+        raise StorageUnavailableError(f"could not write chunk {chunk_key(index)}: {error}; check space") from error
+    mark = {"crc32c": crc, "chunks": list(spec.chunks)}
+    place.storage.write_bytes(place.inside(f"{MARKS}/{chunk_key(index)}.json"), json.dumps(mark).encode())
+    return crc
+
+
+def finished_chunks(place: OutputPlace, spec: FrameSpec) -> dict[str, int]:
+    """Checksums of the chunks that an interrupted run finished under the same plan."""
+    done: dict[str, int] = {}
+    for name in place.storage.list_names(place.inside(MARKS)):
+        try:
+            mark = json.loads(place.storage.read_bytes(place.inside(f"{MARKS}/{name}")))
+        except ValueError:
+            continue  # half a mark is no mark
+        if mark.get("chunks") == list(spec.chunks):
+            done[name.removesuffix(".json")] = int(mark["crc32c"])
+    return done
+
+
+def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
+    """The manifest's entry for a frame store with all its chunks.
+
+    Raises:
+        OutputIncompleteError: A chunk is missing.
+    """
+    missing = [key for key in map(chunk_key, spec.indices()) if key not in checksums]
+    if missing:
+        raise OutputIncompleteError(
+            f"{len(missing)} chunks are missing, the first is {missing[0]}", missing=missing[:20]
+        )
+    return FramesEntry(spec.shape, spec.dtype, (*spec.chunks, spec.shape[3]), checksums, spec.attributes)
+
+
+def _pixels(place: OutputPlace, *, read_only: bool) -> Any:
+    store = _zarr_store(place, read_only=read_only)
+    group = zarr.open_group(store, mode="r" if read_only else "r+", use_consolidated=False)
+    return group["pixels"]
+
+
+class FrameReader:
+    """Reads boxes of a finished frame store; every chunk it touches is checked against the manifest.
+
+    Raises:
+        OutputIncompleteError: The output has no manifest or holds no frames.
+    """
+
+    def __init__(self, place: OutputPlace) -> None:
+        entry = read_manifest(place).frames
+        if entry is None:
+            raise OutputIncompleteError(
+                f"output {place.fingerprint[:12]}… holds no frames", fingerprint=place.fingerprint
+            )
+        self.place = place
+        self.entry = entry
+        t, y, x, _ = entry.chunks
+        self.spec = FrameSpec(entry.shape, entry.dtype, (t, y, x), entry.attributes)
+        self._array = _pixels(place, read_only=True)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.entry.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.entry.dtype)
+
+    def read(self, box: Box | None = None) -> Pixels:
+        """The values of a box of (frames, rows, columns), all channels; the whole without one.
+
+        Raises:
+            OutputDamagedError: A chunk is missing or not what was written.
+        """
+        wanted = box or tuple(slice(0, extent) for extent in self.shape[:3])
+        result = np.empty((*(part.stop - part.start for part in wanted), self.shape[3]), dtype=self.dtype)
+        ranges = (
+            range(part.start // chunk, -(-part.stop // chunk))
+            for part, chunk in zip(wanted, self.spec.chunks, strict=True)
+        )
+        for t, y, x in product(*ranges):
+            self._copy((t, y, x), (wanted[0], wanted[1], wanted[2]), result)
+        return result
+
+    def _copy(self, index: Index, wanted: Box, result: Pixels) -> None:
+        held = self.spec.box(index)
+        values = self._chunk(index, held)
+        source, target = [], []
+        for have, want in zip(held, wanted, strict=True):
+            start, stop = max(have.start, want.start), min(have.stop, want.stop)
+            source.append(slice(start - have.start, stop - have.start))
+            target.append(slice(start - want.start, stop - want.start))
+        result[tuple(target)] = values[tuple(source)]
+
+    def _chunk(self, index: Index, box: Box) -> Pixels:
+        try:
+            values: Pixels = np.ascontiguousarray(self._array[box])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise self._damaged(index) from error
+        if google_crc32c.value(values.tobytes()) != self.entry.checksums[chunk_key(index)]:
+            raise self._damaged(index)
+        return values
+
+    def _damaged(self, index: Index) -> OutputDamagedError:
+        return OutputDamagedError(
+            f"chunk {chunk_key(index)} of output {self.place.fingerprint[:12]}… is missing or was changed on disk; "
+            "it is made again",
+            fingerprint=self.place.fingerprint,
+            chunk=chunk_key(index),
+        )

@@ -1,0 +1,223 @@
+"""One tenant's transaction on the ledger. Every statement names the tenant; there is no way around it."""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import psutil
+from sqlalchemy import Connection, Row, Select, Table, func, insert, select, update
+
+from datasets.errors import NotFoundError, UsageError
+from datasets.ledger import tables
+from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
+from datasets.ledger.tables import json_ready
+
+Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, ErrorRecord)
+LATEST = "latest"
+
+
+class LedgerSession:
+    """Reads and writes one tenant's rows in one transaction."""
+
+    def __init__(self, connection: Connection, tenant: str) -> None:
+        self._connection = connection
+        self._tenant = tenant
+
+    # writing
+
+    def start_run(self, run: RunRecord) -> None:
+        """Write a new run down, or begin an interrupted one again under its id."""
+        where = self._where(tables.runs, run_id=run.run_id)
+        if self._connection.execute(select(tables.runs.c.run_id).where(*where)).first():
+            values = {name: value for name, value in _values(run).items() if name != "started_at"}
+            self._connection.execute(update(tables.runs).where(*where).values(values))
+        else:
+            self._insert(tables.runs, run)
+
+    def link_flow_run(self, run_id: str, flow_run_id: str) -> None:
+        self._update_run(run_id, flow_run_id=flow_run_id)
+
+    def beat(self, run_id: str) -> None:
+        """Say that the run's process is alive."""
+        self._update_run(run_id, heartbeat_at=datetime.now(UTC))
+
+    def finish_run(self, run_id: str, status: str, summary: dict[str, Any] | None = None) -> None:
+        self._update_run(run_id, status=status, finished_at=datetime.now(UTC), summary=json_ready(summary))
+
+    def save_items(self, run_id: str, items: Sequence[ItemRecord]) -> None:
+        """Write the items of a run; those it has already stay as they are."""
+        known = {record.item for record in self.items(run_id)}
+        new = [{"tenant_id": self._tenant, **_values(item)} for item in items if item.item not in known]
+        if new:
+            self._connection.execute(insert(tables.items), new)
+
+    def finish_item(
+        self,
+        run_id: str,
+        item: str,
+        status: str,
+        reasons: Sequence[dict[str, Any]],
+        asset_digest: str | None = None,
+    ) -> None:
+        where = self._where(tables.items, run_id=run_id, item=item)
+        values = {"status": status, "reasons": json_ready(list(reasons)), "asset_digest": asset_digest}
+        self._connection.execute(update(tables.items).where(*where).values(values))
+
+    def record_stage(self, stage: StageRecord) -> None:
+        self._insert(tables.stage_runs, stage)
+
+    def record_inputs(self, fingerprint: str, inputs: Sequence[tuple[str, str]]) -> None:
+        """Write the inputs of an output, kind and digest each, in order. What is known already stays."""
+        if self.inputs_of(fingerprint):
+            return
+        rows = [
+            {
+                "tenant_id": self._tenant,
+                "fingerprint": fingerprint,
+                "position": position,
+                "kind": kind,
+                "input_digest": digest,
+            }
+            for position, (kind, digest) in enumerate(inputs)
+        ]
+        if rows:
+            self._connection.execute(insert(tables.stage_inputs), rows)
+
+    def record_output(self, output: OutputRecord) -> None:
+        """Write a delivered file down; delivered again by the same run, the row is replaced."""
+        where = self._where(tables.outputs, run_id=output.run_id, item=output.item, path=output.path)
+        if self._connection.execute(select(tables.outputs.c.path).where(*where)).first():
+            self._connection.execute(update(tables.outputs).where(*where).values(_values(output)))
+        else:
+            self._insert(tables.outputs, output)
+
+    def record_error(self, error: ErrorRecord) -> None:
+        self._insert(tables.errors, error)
+
+    def close_orphans(self, older_than: timedelta) -> list[str]:
+        """Close runs that nobody works on any more.
+
+        A run is an orphan if its process is gone from this host, or if it ran on another one and has been silent for
+        longer than ``older_than``.
+
+        Returns:
+            The ids of the runs closed, now ``crashed``.
+        """
+        orphans = [
+            run.run_id
+            for run in self.runs(limit=1000, status="running")
+            if _is_orphan(run, datetime.now(UTC) - older_than)
+        ]
+        for run_id in orphans:
+            self.finish_run(run_id, "crashed", {"message": "its process is gone"})
+        return orphans
+
+    # reading
+
+    def runs(self, limit: int = 20, status: str | None = None) -> list[RunRecord]:
+        """The latest runs first."""
+        query = select(tables.runs).where(*self._where(tables.runs)).order_by(tables.runs.c.started_at.desc())
+        if status is not None:
+            query = query.where(tables.runs.c.status == status)
+        return [_record(RunRecord, row) for row in self._connection.execute(query.limit(limit))]
+
+    def find_run(self, name: str) -> RunRecord:
+        """The run whose id begins so, or the ``latest``.
+
+        Raises:
+            NotFoundError: There is none.
+            UsageError: Several begin so.
+        """
+        if name == LATEST:
+            found = self.runs(limit=1)
+        else:
+            escaped = tables.runs.c.run_id.startswith(name, autoescape=True)
+            query = select(tables.runs).where(*self._where(tables.runs), escaped).limit(2)
+            found = [_record(RunRecord, row) for row in self._connection.execute(query)]
+        if not found:
+            raise NotFoundError(f"the ledger has no run {name!r}; `stillmotion runs` lists them", run=name)
+        if len(found) > 1:
+            raise UsageError(f"several runs begin with {name!r}; give more of the id", run=name)
+        return found[0]
+
+    def items(self, run_id: str) -> list[ItemRecord]:
+        query = self._of_run(tables.items, run_id).order_by(tables.items.c.position)
+        return [_record(ItemRecord, row) for row in self._connection.execute(query)]
+
+    def stages(self, run_id: str) -> list[StageRecord]:
+        columns = tables.stage_runs.c
+        query = self._of_run(tables.stage_runs, run_id).order_by(columns.started_at, columns.position)
+        return [_record(StageRecord, row) for row in self._connection.execute(query)]
+
+    def outputs(self, run_id: str) -> list[OutputRecord]:
+        query = self._of_run(tables.outputs, run_id).order_by(tables.outputs.c.item, tables.outputs.c.path)
+        return [_record(OutputRecord, row) for row in self._connection.execute(query)]
+
+    def errors(self, run_id: str) -> list[ErrorRecord]:
+        query = self._of_run(tables.errors, run_id).order_by(tables.errors.c.at)
+        return [_record(ErrorRecord, row) for row in self._connection.execute(query)]
+
+    def inputs_of(self, fingerprint: str) -> list[tuple[str, str]]:
+        """Kind and digest of every input of an output, in order; empty if the ledger does not know it."""
+        columns = tables.stage_inputs.c
+        query = (
+            select(columns.kind, columns.input_digest)
+            .where(*self._where(tables.stage_inputs, fingerprint=fingerprint))
+            .order_by(columns.position)
+        )
+        return [(str(kind), str(digest)) for kind, digest in self._connection.execute(query)]
+
+    def executions(self, fingerprint: str) -> int:
+        """How often an output was computed to its end."""
+        columns = tables.stage_runs.c
+        query = select(func.count()).where(
+            *self._where(tables.stage_runs, fingerprint=fingerprint),
+            columns.cached.is_(False),
+            columns.error_code.is_(None),
+            columns.skipped.is_(None),
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+    # the one place where a condition is made
+
+    def _where(self, table: Table, **values: object) -> list[Any]:
+        own = table.c.tenant_id == self._tenant
+        return [own, *(table.c[name] == value for name, value in values.items())]
+
+    def _of_run(self, table: Table, run_id: str) -> Select[Any]:
+        return select(table).where(*self._where(table, run_id=run_id))
+
+    def _insert(self, table: Table, record: object) -> None:
+        self._connection.execute(insert(table).values(tenant_id=self._tenant, **_values(record)))
+
+    def _update_run(self, run_id: str, **values: object) -> None:
+        where = self._where(tables.runs, run_id=run_id)
+        self._connection.execute(update(tables.runs).where(*where).values(values))
+
+
+def _values(record: Any) -> dict[str, Any]:
+    return {
+        name: json_ready(value) if isinstance(value, dict | list) else value for name, value in asdict(record).items()
+    }
+
+
+def _record(kind: type[Record], row: Row[Any]) -> Record:
+    values = row._mapping
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
+
+
+def _is_orphan(run: RunRecord, silent_since: datetime) -> bool:
+    if run.host != socket.gethostname():
+        return run.heartbeat_at < silent_since
+    return run.pid != os.getpid() and not _runs_since(run.pid, run.started_at)
+
+
+def _runs_since(pid: int, moment: datetime) -> bool:
+    """Whether a process with this number lives and is not a later one that got the number again."""
+    try:
+        return psutil.Process(pid).create_time() <= moment.timestamp() + 1.0
+    except psutil.Error:
+        return False

@@ -1,0 +1,244 @@
+"""Stage outputs: kept at a path made of their fingerprint, written once, present only with their manifest.
+
+An output holds frames (a Zarr group), files, or both. The manifest is written last and names every stored
+object with its size and every chunk with its checksum; without it nothing is there.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from datasets.errors import OutputDamagedError, OutputIncompleteError
+from datasets.identity import canonical_json, check_digest, digest_bytes
+from datasets.notices import Notice
+from datasets.storage import PART, Storage
+
+MANIFEST_VERSION = 1
+MANIFEST = "manifest.json"
+FRAMES = "frames.zarr"
+MARKS = "marks"
+FILES = "files"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of an output: digest, size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class FramesEntry:
+    """The frames of an output.
+
+    Attributes:
+        shape: (T, H, W, C).
+        dtype: ``uint8`` or ``uint16``.
+        chunks: Chunk shape, (frames, height, width, channels).
+        checksums: crc32c of the raw values of every chunk, by its grid index ``"t.y.x"``.
+        attributes: Colour, depth, alpha, source digest, as stored beside the pixels.
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype: str
+    chunks: tuple[int, int, int, int]
+    checksums: dict[str, int]
+    attributes: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished output consists of and what is known about it.
+
+    Attributes:
+        objects: Size in bytes of every stored object, by its path inside the output.
+        facts: JSON-ready facts that later stages decide by (width, alpha, object found, ...).
+        notices: What a user should be told, also when the output comes from the cache.
+    """
+
+    fingerprint: str
+    stage: str
+    objects: dict[str, int]
+    frames: FramesEntry | None = None
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        frames = self.frames
+        return {
+            "version": MANIFEST_VERSION,
+            "fingerprint": self.fingerprint,
+            "stage": self.stage,
+            "objects": self.objects,
+            "frames": None
+            if frames is None
+            else {
+                "shape": list(frames.shape),
+                "dtype": frames.dtype,
+                "chunks": list(frames.chunks),
+                "checksums": frames.checksums,
+                "attributes": frames.attributes,
+            },
+            "files": {name: {"sha256": entry.sha256, "bytes": entry.bytes} for name, entry in self.files.items()},
+            "facts": self.facts,
+            "notices": [notice.to_json() for notice in self.notices],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> "Manifest":
+        data = _Reader(value)
+        frames = data.mapping("frames") if value.get("frames") else None
+        return cls(
+            fingerprint=str(value["fingerprint"]),
+            stage=str(value["stage"]),
+            objects={name: int(str(size)) for name, size in data.mapping("objects").items()},
+            frames=None if frames is None else _frames_from_json(frames),
+            files={
+                name: StoredFile(str(entry["sha256"]), int(entry["bytes"]))
+                for name, entry in data.mapping("files").items()
+                if isinstance(entry, dict)
+            },
+            facts=dict(data.mapping("facts")),
+            notices=tuple(Notice.from_json(item) for item in data.sequence("notices") if isinstance(item, dict)),
+        )
+
+
+class _Reader:
+    """Typed access to parsed JSON."""
+
+    def __init__(self, value: Mapping[str, object]) -> None:
+        self._value = value
+
+    def mapping(self, name: str) -> dict[str, object]:
+        value = self._value.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def sequence(self, name: str) -> list[object]:
+        value = self._value.get(name)
+        return value if isinstance(value, list) else []
+
+
+def _frames_from_json(value: Mapping[str, object]) -> FramesEntry:
+    data = _Reader(value)
+    return FramesEntry(
+        shape=four(data.sequence("shape")),
+        dtype=str(value["dtype"]),
+        chunks=four(data.sequence("chunks")),
+        checksums={index: int(str(crc)) for index, crc in data.mapping("checksums").items()},
+        attributes=data.mapping("attributes"),
+    )
+
+
+def four(values: list[object]) -> tuple[int, int, int, int]:
+    """Four whole numbers from parsed JSON."""
+    a, b, c, d = (int(str(value)) for value in values)
+    return a, b, c, d
+
+
+@dataclass(frozen=True)
+class OutputPlace:
+    """Where the output of one fingerprint lies. Small and picklable."""
+
+    storage: Storage
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        check_digest(self.fingerprint)
+
+    @property
+    def folder(self) -> str:
+        return f"outputs/{self.fingerprint[:2]}/{self.fingerprint}"
+
+    def inside(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+    def write_file(self, name: str, data: bytes) -> StoredFile:
+        """Write one file of the output; it counts once the manifest names it."""
+        self.storage.write_bytes(self.inside(f"{FILES}/{name}"), data)
+        return StoredFile(digest_bytes(data), len(data))
+
+    def read_file(self, name: str, entry: StoredFile) -> bytes:
+        """A file of the output, checked against the manifest's digest.
+
+        Raises:
+            OutputDamagedError: The stored bytes are not those the manifest names.
+        """
+        data = self.storage.read_bytes(self.inside(f"{FILES}/{name}"))
+        if digest_bytes(data) != entry.sha256:
+            raise OutputDamagedError(
+                f"the stored file {name} of output {self.fingerprint[:12]}… was changed on disk; it is made again",
+                fingerprint=self.fingerprint,
+                file=name,
+            )
+        return data
+
+    def stored_objects(self) -> dict[str, int]:
+        """Size of every object below the output's folder that belongs into a manifest."""
+        root = self.storage.path(self.folder).rstrip("/") + "/"
+        found = self.storage.filesystem.find(root, detail=True, refresh=True)
+        sizes = {path.split(f"{self.fingerprint}/", 1)[1]: int(entry["size"]) for path, entry in found.items()}
+        return {
+            name: size
+            for name, size in sizes.items()
+            if name != MANIFEST and not name.startswith(f"{MARKS}/") and PART not in name
+        }
+
+    def finish(self, manifest: Manifest) -> Manifest:
+        """Publish the output: the manifest is the last thing written; the marks of its chunks go."""
+        self.storage.write_bytes(self.inside(MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
+        self.storage.remove_tree(self.inside(MARKS))
+        return manifest
+
+    def discard(self) -> None:
+        """Remove the output, manifest first, so that nobody takes what is left for whole."""
+        self.storage.remove_tree(self.inside(MANIFEST))
+        self.storage.remove_tree(self.folder)
+
+
+def find_output(place: OutputPlace) -> Manifest | None:
+    """The manifest of an output that is whole, else None: every object it names is there in its size.
+
+    An output whose bytes are gone is discarded here, so that it is made again.
+    """
+    try:
+        manifest = read_manifest(place)
+    except OutputIncompleteError:
+        return None
+    if place.stored_objects() != manifest.objects:
+        place.discard()
+        return None
+    return manifest
+
+
+def read_manifest(place: OutputPlace) -> Manifest:
+    """The manifest of an output.
+
+    Raises:
+        OutputIncompleteError: There is none, or it cannot be read: the output is not to be used.
+    """
+    path = place.inside(MANIFEST)
+    if not place.storage.exists(path):
+        raise OutputIncompleteError(
+            f"output {place.fingerprint[:12]}… has no manifest, so it was never finished", fingerprint=place.fingerprint
+        )
+    try:
+        value = json.loads(place.storage.read_bytes(path))
+        manifest = Manifest.from_json(value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputIncompleteError(
+            f"the manifest of output {place.fingerprint[:12]}… is damaged; it is made again",
+            fingerprint=place.fingerprint,
+        ) from error
+    if manifest.fingerprint != place.fingerprint or value.get("version") != MANIFEST_VERSION:
+        raise OutputIncompleteError(
+            f"the manifest of output {place.fingerprint[:12]}… speaks of something else; it is made again",
+            fingerprint=place.fingerprint,
+        )
+    return manifest
+
+
+def facts_digest(facts: Mapping[str, object]) -> str:
+    """A digest of facts, for parameters too large to stand in a fingerprint themselves."""
+    return digest_bytes(canonical_json(facts).encode())

@@ -1,0 +1,87 @@
+"""Settings from the environment (``STILLMOTION_*``) and ``.env``, read once at the edge and handed down as values."""
+
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from datasets.errors import SettingsError
+from datasets.identity import TENANT
+
+MEBIBYTE = 1 << 20
+
+
+class Settings(BaseSettings):
+    """Everything an installation decides. Every field is an environment variable ``STILLMOTION_<NAME>``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STILLMOTION_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    storage_root: str = Field(
+        default_factory=lambda: platformdirs.user_data_dir("stillmotion"),
+        description="Where assets, frame stores and outputs live: a folder or an fsspec URL (file, memory).",
+    )
+    ledger_url: str = Field(
+        default="",
+        description="SQLAlchemy URL of the ledger; empty: a SQLite file beside the local storage root.",
+    )
+    tenant: str = Field(default="default", description="Whose work this is; kept apart from everybody else's.")
+    weights_dir: Path | None = Field(default=None, description="Folder with the model authors' weight files.")
+    weights_mirror: str | None = Field(default=None, description="fsspec URL of a mirror of the weight files.")
+    dask_address: str | None = Field(default=None, description="Scheduler of an existing Dask cluster.")
+    workers: int = Field(default=1, ge=1, le=256, description="Worker processes; 1 works inside the process itself.")
+    memory_limit_mb: int | None = Field(
+        default=None, ge=64, description="Memory that one worker may plan with, in MiB; empty: a share of what is free."
+    )
+    disk_reserve_mb: int = Field(default=256, ge=0, description="Disk space in MiB that a plan must leave free.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where models run.")
+    max_input_mb: int = Field(default=256, ge=1, description="Largest photograph file, in MiB.")
+    max_megapixels: float = Field(default=120.0, gt=0, description="Largest photograph, in millions of pixels.")
+    min_side: int = Field(default=1, ge=1, description="Smallest accepted width or height, in pixels.")
+    read_timeout_s: float = Field(default=30.0, gt=0, description="Longest time to decode one photograph, in seconds.")
+    lease_s: float = Field(default=15.0, ge=1, description="How long a silent holder keeps an output to itself.")
+    chunk_retries: int = Field(default=3, ge=0, le=20, description="How often a chunk is tried again when it may help.")
+
+    @field_validator("tenant")
+    @classmethod
+    def _tenant_is_valid(cls, value: str) -> str:
+        if not TENANT.fullmatch(value):
+            raise ValueError("use 1 to 63 lower-case letters, digits, '_' and '-', beginning with a letter or digit")
+        return value
+
+    @property
+    def local_root(self) -> Path | None:
+        """The storage root as a local folder, or None if it is elsewhere."""
+        if "://" not in self.storage_root:
+            return Path(self.storage_root).expanduser().absolute()
+        if self.storage_root.startswith("file://"):
+            return Path(self.storage_root.removeprefix("file://")).absolute()
+        return None
+
+    @property
+    def ledger(self) -> str:
+        """The ledger's URL with the default filled in."""
+        if self.ledger_url:
+            return self.ledger_url
+        folder = self.local_root or Path(platformdirs.user_data_dir("stillmotion"))
+        return f"sqlite:///{folder / 'ledger.db'}"
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings of this process; overrides (from a command line) win over the environment.
+
+    Raises:
+        SettingsError: A value is out of its bounds; the message names the variable.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic itself
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(
+            f"the setting STILLMOTION_{name} does not hold: {first['msg']} (got {first['input']!r})", setting=name
+        ) from error

@@ -1,0 +1,124 @@
+"""Progress on standard error: a live bar with an ETA on a terminal, plain lines otherwise."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.progress import Progress
+
+
+@contextmanager
+def open_display() -> Iterator[Progress]:
+    """A display that fits where standard error goes."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("stages"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=False) as bar:
+        yield Live(bar)
+
+
+class _Counter:
+    """How far a run is, in stages; chunks of running stages count as parts."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.begun = time.monotonic()
+        self.total = 0
+        self.done = 0
+        self.parts: dict[tuple[str, str], float] = {}
+
+    def position(self) -> float:
+        return self.done + sum(self.parts.values())
+
+    def remaining_s(self) -> float | None:
+        position = self.position()
+        if position <= 0 or not self.total:
+            return None
+        return (time.monotonic() - self.begun) * (self.total - position) / position
+
+
+class Lines:
+    """One line per finished stage."""
+
+    def __init__(self) -> None:
+        self._counter = _Counter()
+
+    def expect(self, stages: int) -> None:
+        self._counter.total = stages
+
+    def started(self, item: str, stage: str) -> None: ...
+
+    def advanced(self, item: str, stage: str, done: int, total: int) -> None:
+        with self._counter.lock:
+            self._counter.parts[item, stage] = done / max(1, total)
+
+    def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
+        counter = self._counter
+        with counter.lock:
+            counter.parts.pop((item, stage), None)
+            counter.done += 1
+            share = f"{100 * counter.done / max(1, counter.total):3.0f} %"
+            how = f"skipped: {skipped}" if skipped else "from the cache" if cached else f"{seconds:.2f} s"
+            left = counter.remaining_s()
+            eta = "" if left is None else f", about {left:.0f} s left"
+            print(f"{share}  {item}: {stage} {how}{eta}", file=sys.stderr, flush=True)  # noqa: T201 - progress output
+
+    def dropped(self, item: str, stages: int) -> None:
+        with self._counter.lock:
+            self._counter.total -= stages
+
+
+class Live:
+    """A bar that moves with every chunk."""
+
+    def __init__(self, bar: object) -> None:
+        from rich.progress import Progress as Bar
+
+        assert isinstance(bar, Bar)
+        self._bar = bar
+        self._task = bar.add_task("starting", total=None)
+        self._counter = _Counter()
+
+    def _update(self, description: str) -> None:
+        counter = self._counter
+        self._bar.update(self._task, description=description, completed=counter.position(), total=counter.total)
+
+    def expect(self, stages: int) -> None:
+        with self._counter.lock:
+            self._counter.total = stages
+            self._update("starting")
+
+    def started(self, item: str, stage: str) -> None:
+        with self._counter.lock:
+            self._update(f"{stage} · {item[:40]}")
+
+    def advanced(self, item: str, stage: str, done: int, total: int) -> None:
+        with self._counter.lock:
+            self._counter.parts[item, stage] = done / max(1, total)
+            self._update(f"{stage} · {item[:40]}")
+
+    def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
+        with self._counter.lock:
+            self._counter.parts.pop((item, stage), None)
+            self._counter.done += 1
+            self._update(f"{stage} · {item[:40]}")
+
+    def dropped(self, item: str, stages: int) -> None:
+        with self._counter.lock:
+            self._counter.total -= stages
+            self._update(f"{item[:40]} ended early")

@@ -1,0 +1,52 @@
+"""The command ``stillmotion``: its groups, its errors, its exit statuses. Heavy imports wait until they are needed."""
+
+import json
+import sys
+
+import click
+
+from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
+from deployments.cli.inspecting import report, runs, show
+from deployments.cli.models import models
+from deployments.cli.producing import demo, product
+
+BAD_USAGE = (UsageError, SettingsError, RecipeError)
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="stillmotion")
+def stillmotion() -> None:
+    """Turn product photographs into publishable pictures: cut out, enlarge, compose, publish.
+
+    Exit status: 0 everything delivered, 1 something failed, 2 bad usage or not one readable input, 3 delivered except
+    items that were stopped or deferred, 130 interrupted.
+    """
+
+
+for command in (product, demo, runs, show, report, models):
+    stillmotion.add_command(command)
+
+
+def entry() -> None:
+    """Run the command line and leave with its exit status. A user sees sentences, never a traceback."""
+    try:
+        status = stillmotion(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stillmotion: interrupted; the same command goes on where this one stopped", err=True)
+        status = INTERRUPTED
+    except PipelineError as error:
+        status = _refuse(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _refuse(error: PipelineError) -> int:
+    click.echo(f"stillmotion: {error.message} [{error.code}]", err=True)
+    if "--json" in sys.argv[1:]:
+        reason = {"code": error.code, "message": error.message, "facts": error.facts}
+        click.echo(json.dumps({"status": "failed", "reasons": [reason], "items": [], "stages": []}, default=str))
+    usage = isinstance(error, BAD_USAGE) or (isinstance(error, PermanentError) and error.code.startswith("model_"))
+    return 2 if usage else 1

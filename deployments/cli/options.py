@@ -1,0 +1,98 @@
+"""Options that the commands share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from datasets.errors import UsageError
+from datasets.settings import Settings, read_settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option("--out", default="stillmotion-output", show_default=True, help="Folder for the results."),
+    click.option(
+        "--models",
+        default=("auto",),
+        multiple=True,
+        show_default=True,
+        help="auto, official, embedded, block:NAME, or CAPABILITY=NAME (may be repeated).",
+    ),
+    click.option("--weights", multiple=True, metavar="NAME=PATH", help="Use a local file as the weights of a model."),
+    click.option(
+        "--purpose",
+        type=click.Choice(["commercial", "research", "personal"]),
+        default="commercial",
+        show_default=True,
+        help="What the pictures are for; licences are checked against it.",
+    ),
+    click.option("--tenant", default=None, help="Whose work this is."),
+    click.option("--budget", type=click.FloatRange(min=0), default=None, help="Most that may be spent, in USD."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where models run."),
+    click.option("--workers", type=click.IntRange(min=1, max=256), default=None, help="Worker processes."),
+    click.option("--keep", is_flag=True, help="Store every stage's picture, also where stages could share a pass."),
+    click.option("--dry-run", is_flag=True, help="Say what would be computed, and compute nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
+)
+
+
+@dataclass(frozen=True)
+class Common:
+    """The values of the shared options."""
+
+    out: str
+    models: str | dict[str, str]
+    purpose: str
+    budget_usd: float | None
+    keep: bool
+    dry_run: bool
+    as_json: bool
+    settings: Settings
+
+
+def common_options(command: Command) -> Command:
+    """Give a command the shared options."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def read_common(values: dict[str, Any]) -> Common:
+    """The shared options as one value, settings included.
+
+    Raises:
+        UsageError: A model choice or a weights file is not spelled as it should be.
+    """
+    _check_weights(values["weights"])
+    return Common(
+        out=values["out"],
+        models=_models(values["models"]),
+        purpose=values["purpose"],
+        budget_usd=values["budget"],
+        keep=values["keep"],
+        dry_run=values["dry_run"],
+        as_json=values["as_json"],
+        settings=read_settings(tenant=values["tenant"], device=values["device"], workers=values["workers"]),
+    )
+
+
+def _models(given: tuple[str, ...]) -> str | dict[str, str]:
+    named = dict(value.split("=", 1) for value in given if "=" in value)
+    policies = [value for value in given if "=" not in value]
+    if len(policies) > 1 or (named and policies and policies != ["auto"]):
+        raise UsageError(f"--models takes one of auto, official, embedded, or CAPABILITY=NAME pairs, got {given}")
+    return named or policies[0]
+
+
+def _check_weights(given: tuple[str, ...]) -> None:
+    from model_blocks.registry import MODELS, find_model
+
+    for value in given:
+        name, separator, path = value.partition("=")
+        if not separator or not path:
+            raise UsageError(f"--weights takes NAME=PATH, got {value!r}")
+        if find_model(name).embedded:
+            takers = ", ".join(facts.name for facts in MODELS if not facts.embedded) or "none so far"
+            raise UsageError(f"{name} needs no weights; models that take some: {takers}")

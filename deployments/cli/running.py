@@ -1,0 +1,53 @@
+"""Runs the product flow for a command and watches it. Imported only when something is to run: it imports Prefect."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import prefect.settings
+from prefect.settings import temporary_settings
+
+from deployments.cli.display import open_display
+from deployments.cli.options import Common
+from flows.opening import watched_by
+from flows.order import ProductOrder
+from flows.product import plan_product, product
+from flows.summary import RunSummary
+
+
+def run_watched(photos: tuple[str, ...], recipe: str, common: Common, *, command: str) -> RunSummary:
+    """The product flow with a progress display; what it came to."""
+    order = ProductOrder.model_validate(
+        {
+            "photos": [str(Path(photo).absolute()) for photo in photos],
+            "recipe": str(Path(recipe).absolute()) if recipe.endswith(".json") else recipe,
+            "out": str(Path(common.out).absolute()),
+            "models": common.models,
+            "purpose": common.purpose,
+            "budget_usd": common.budget_usd,
+            "keep": common.keep,
+            "command": command,
+        }
+    )
+    if common.dry_run:
+        return plan_product(order, common.settings)
+    with open_display() as display, watched_by(display), _without_heartbeat():
+        state: Any = product(order, return_state=True)
+    return summary_of(state)
+
+
+def summary_of(state: Any) -> RunSummary:
+    """The summary in a final state; what kept the flow from making one is raised."""
+    if isinstance(state.data, RunSummary):
+        return state.data
+    result = state.result()
+    assert isinstance(result, RunSummary)
+    return result
+
+
+@contextmanager
+def _without_heartbeat() -> Iterator[None]:
+    """Joining Prefect's heartbeat thread costs every flow a second; the ledger has a heartbeat of its own."""
+    with temporary_settings({prefect.settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

@@ -1,0 +1,65 @@
+"""What commands say in words."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from flows.summary import ItemResult, RunSummary
+
+HEADLINES = {
+    "delivered": "everything delivered",
+    "partial": "delivered, except what was stopped or deferred",
+    "failed": "something failed",
+    "unreadable": "not one of the pictures could be read",
+    "planned": "nothing was computed; this is what would be",
+    "interrupted": "interrupted",
+}
+
+
+def describe(summary: RunSummary) -> Iterator[str]:
+    """A run in a few lines: what was made, what went wrong, where the report is."""
+    cached = sum(stage.cached for item in summary.items for stage in item.stages)
+    stages = sum(len(item.stages) for item in summary.items)
+    yield ""
+    for item in summary.items:
+        yield from _item(item)
+    yield ""
+    headline = HEADLINES.get(summary.status, summary.status)
+    counts = f"{len(summary.items)} pictures, {stages} stages, {cached} from the cache"
+    yield f"{headline}: {counts}, {summary.seconds:.1f} s"
+    if summary.report:
+        yield f"report: {_short(Path(summary.report))}"
+        yield f"run:    {summary.run_id}"
+
+
+def _item(item: ItemResult) -> Iterator[str]:
+    yield f"{item.item}: {item.status}"
+    for reason in item.reasons:
+        yield f"  {reason.level}: {reason.message} [{reason.code}]"
+    for output in item.outputs:
+        file = output.file
+        yield f"  {file.role:<10} {file.width:>5} x {file.height:<5} {size(file.bytes):>9}  {_short(output.path)}"
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    value, unit = float(count), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Left-aligned columns as wide as their widest entry."""
+    lines = [[str(cell) for cell in row] for row in (tuple(headings), *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -1,0 +1,93 @@
+"""Keeps ledger and Prefect in step: runs begin, beat and end in both; hooks catch the ends that the flow cannot see."""
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from datasets.errors import NotFoundError
+from datasets.ledger import ItemRecord, RunRecord
+from prefect.context import FlowRunContext
+
+from datasets.settings import read_settings
+from flows.opening import open_books
+from flows.order import ProductOrder
+from flows.recipes import Recipe
+from flows.summary import RunSummary
+from tasks.context import RunContext
+
+ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
+
+
+def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Sequence[str]) -> None:
+    """Write the run and its items down, and close runs whose process is gone."""
+    now = datetime.now(UTC)
+    context = FlowRunContext.get()
+    flow_run_id = str(context.flow_run.id) if context and context.flow_run else None
+    record = RunRecord(
+        run_id=run.run_id,
+        flow_run_id=flow_run_id,
+        flow="product",
+        recipe=recipe.title,
+        parameters=order.model_dump(mode="json"),
+        status="running",
+        started_at=now,
+        finished_at=None,
+        heartbeat_at=now,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=installed_version("stillmotion"),
+        purpose=order.purpose,
+        summary=None,
+    )
+    items = [
+        ItemRecord(run_id=run.run_id, item=name, position=position, source=source)
+        for position, (name, source) in enumerate(zip(names, order.photos, strict=True))
+    ]
+    with run.ledger.session(run.storage.tenant) as session:
+        session.close_orphans(ORPHAN_AFTER)
+        session.start_run(record)
+        session.save_items(run.run_id, items)
+
+
+def end_run(run: RunContext, summary: RunSummary) -> None:
+    """Write down how the run ended."""
+    statuses = [item.status for item in summary.items]
+    facts: dict[str, Any] = {
+        "seconds": round(summary.seconds, 3),
+        "items": {status: statuses.count(status) for status in sorted(set(statuses))},
+        "stages": sum(len(item.stages) for item in summary.items),
+        "cached": sum(stage.cached for item in summary.items for stage in item.stages),
+        "exit_status": summary.exit_status,
+    }
+    with run.ledger.session(run.storage.tenant) as session:
+        session.finish_run(run.run_id, summary.status, facts)
+
+
+def close_failed(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's signature of a hook
+    """What Prefect learns about a run's end, the ledger learns too: the flow failed before it could say so."""
+    _close(flow_run, state, "failed")
+
+
+def close_crashed(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001
+    """The run's infrastructure went away, or it was interrupted."""
+    _close(flow_run, state, "crashed")
+
+
+def close_cancelled(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001
+    """Somebody cancelled the run."""
+    _close(flow_run, state, "cancelled")
+
+
+def _close(flow_run: Any, state: Any, status: str) -> None:
+    """Close the run in the ledger if the flow did not come to do so itself."""
+    storage, ledger = open_books(read_settings())
+    with ledger.session(storage.tenant) as session:
+        try:
+            record = session.find_run(str(flow_run.id))
+        except NotFoundError:
+            return  # it ended before it began to keep books
+        if record.status == "running":
+            session.finish_run(record.run_id, status, {"message": state.message or ""})

@@ -1,0 +1,211 @@
+"""One item's way through a recipe. Items fail apart from each other: whatever happens to one stays with it."""
+
+import traceback
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from datasets.ledger import ErrorRecord, OutputRecord
+
+from datasets.errors import PipelineError
+from datasets.outputs import OutputPlace
+from datasets.storage import write_atomically
+from flows.recipes import INTAKE, SINKS, Recipe, Step
+from flows.summary import Delivered, ItemResult, Reason
+from tasks.compose import ComposeConfig, compose
+from tasks.context import current_run
+from tasks.cutout import CutoutConfig, cutout
+from tasks.encoding import Published, read_published
+from tasks.grade import GradeConfig, prepare_grade
+from tasks.intake import intake
+from tasks.local import LocalStage, local_stage
+from tasks.publish import PublishConfig, publish, published
+from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
+from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
+from tasks.upscale import UpscaleConfig, UpscaleStage
+
+
+class _Journey:
+    """The state of one item on its way."""
+
+    def __init__(self, item: str, source: str, recipe: Recipe, out: Path) -> None:
+        self.item, self.source, self.recipe, self.out = item, source, recipe, out
+        self.pictures: dict[str, Picture] = {}
+        self.stages: list[StageOutcome] = []
+        self.delivered: list[Delivered] = []
+
+    def keep(self, name: str, outcome: StageOutcome) -> None:
+        self.pictures[name] = outcome.picture
+        self.stages.append(outcome)
+
+
+def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
+    """Take one photograph through a recipe.
+
+    Returns:
+        What became of it; errors become reasons and are kept in the ledger.
+    """
+    journey = _Journey(item, source, recipe, out)
+    step_name = INTAKE
+    try:
+        journey.keep(INTAKE, intake(item, source))
+        for group in grouped(recipe):
+            step_name = group[-1].config.stage_name
+            _run_group(journey, group)
+    except PipelineError as error:
+        return _failed(journey, step_name, Reason.of_error(error))
+    except Exception as error:
+        message = (
+            f"{step_name} ended in an unexpected {type(error).__name__}: {error}; "
+            "`stillmotion show RUN --json` holds the details, please report them"
+        )
+        facts: dict[str, object] = {"type": type(error).__name__, "traceback": traceback.format_exc()}
+        return _failed(journey, step_name, Reason("unexpected", message, facts, "error"))
+    return _result(journey, "delivered")
+
+
+def plan_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
+    """What of an item's way is in the store already, and which stages would be computed."""
+    journey = _Journey(item, source, recipe, out)
+    groups = grouped(recipe)
+    names = [INTAKE, *("+".join(step.config.stage_name for step in group) for group in groups)]
+    try:
+        journey.keep(INTAKE, intake(item, source))
+        for group in groups:
+            _run_group(journey, group)
+    except WouldComputeError:
+        missing = ", ".join(names[len(journey.stages) :])
+        reason = Reason("would_compute", f"Would be computed: {missing}.", {"stages": missing}, "plan")
+        return _result(journey, "planned", reason)
+    except PipelineError as error:
+        return _result(journey, "failed", Reason.of_error(error), INTAKE)
+    return _result(journey, "planned", Reason("unchanged", "Everything is in the store already.", {}, "plan"))
+
+
+def grouped(recipe: Recipe) -> list[tuple[Step, ...]]:
+    """The steps in order, neighbouring chunk-local ones together where only the last one's picture is needed."""
+    groups: list[tuple[Step, ...]] = []
+    for step in recipe.steps:
+        previous = groups[-1][-1] if groups else None
+        if previous is not None and _fuses(recipe, previous, step):
+            groups[-1] = (*groups[-1], step)
+        else:
+            groups.append((step,))
+    return groups
+
+
+def _fuses(recipe: Recipe, first: Step, second: Step) -> bool:
+    """Whether the second step can work on the chunk the first one made, before anything is written."""
+    chunk_local = isinstance(first.config, UpscaleConfig | GradeConfig) and isinstance(
+        second.config, UpscaleConfig | GradeConfig
+    )
+    measured = isinstance(second.config, GradeConfig) and second.config.needs_statistics
+    alone = second.source == first.name and recipe.consumers(first.name) == 1
+    return chunk_local and alone and not measured and second.config.when is None and not recipe.keep
+
+
+def _run_group(journey: _Journey, group: tuple[Step, ...]) -> None:
+    first, last = group[0], group[-1]
+    source = journey.pictures[first.source]
+    reason = first.config.when.reason_to_skip(source.facts) if first.config.when else None
+    if reason is not None:
+        journey.keep(first.name, skip_stage(journey.item, first.config.stage_name, source, reason))
+        if len(group) > 1:
+            _run_group(journey, group[1:])
+        return
+    journey.keep(last.name, _run_steps(journey, group, source))
+    if isinstance(last.config, SINKS) and not current_run().dry:
+        _deliver(journey, last, journey.stages[-1])
+
+
+def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> StageOutcome:
+    config = group[0].config
+    match config:
+        case CutoutConfig():
+            return cutout(journey.item, source, config)
+        case ComposeConfig():
+            return compose(journey.item, source, config)
+        case PublishConfig():
+            return publish(journey.item, source, config)
+        case ThumbnailsConfig():
+            return thumbnails(journey.item, source, config)
+        case _:
+            return local_stage(journey.item, source, [_local(step, source) for step in group])
+
+
+def _local(step: Step, source: Picture) -> LocalStage:
+    if isinstance(step.config, UpscaleConfig):
+        return UpscaleStage(step.config, current_run().models["upscale"])
+    assert isinstance(step.config, GradeConfig)
+    return prepare_grade(step.config, source)
+
+
+def _deliver(journey: _Journey, step: Step, outcome: StageOutcome) -> None:
+    """Put the files where the user wants them and note them in the ledger."""
+    run = current_run()
+    if isinstance(step.config, ThumbnailsConfig):
+        files: Sequence[Published] = published_thumbnails(outcome, step.config)
+    else:
+        files = [published(outcome, step.role)]
+    number = f"-{step.number}" if step.number > 1 else ""
+    for file in files:
+        extension = file.stored.rsplit(".", 1)[1]
+        path = journey.out / f"{journey.item}-{file.role}{number}{file.suffix}.{extension}"
+        data = read_published(OutputPlace(run.storage, file.fingerprint), file)
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data)
+        journey.delivered.append(Delivered(path, file))
+    with run.ledger.session(run.storage.tenant) as session:
+        for delivered in journey.delivered[-len(files) :]:
+            session.record_output(_output_record(run.run_id, journey.item, delivered))
+
+
+def _output_record(run_id: str, item: str, delivered: Delivered) -> OutputRecord:
+    file = delivered.file
+    return OutputRecord(
+        run_id=run_id,
+        item=item,
+        role=file.role,
+        path=str(delivered.path),
+        sha256=file.sha256,
+        bytes=file.bytes,
+        width=file.width,
+        height=file.height,
+        format=file.format,
+        fingerprint=file.fingerprint,
+        extra={"stored": file.stored},
+    )
+
+
+def _failed(journey: _Journey, stage: str, reason: Reason) -> ItemResult:
+    run = current_run()
+    error = ErrorRecord(
+        error_id=str(uuid.uuid4()),
+        run_id=run.run_id,
+        item=journey.item,
+        stage=stage,
+        code=reason.code,
+        message=reason.message,
+        facts=reason.facts,
+        at=datetime.now(UTC),
+    )
+    with run.ledger.session(run.storage.tenant) as session:
+        session.record_error(error)
+    run.progress.dropped(journey.item, len(grouped(journey.recipe)) + 1 - len(journey.stages))
+    return _result(journey, "failed", reason, stage)
+
+
+def _result(journey: _Journey, status: str, reason: Reason | None = None, failed_at: str | None = None) -> ItemResult:
+    warnings = [Reason.of_notice(notice) for stage in journey.stages for notice in stage.notices]
+    asset = journey.pictures[INTAKE].facts.get("asset") if INTAKE in journey.pictures else None
+    return ItemResult(
+        item=journey.item,
+        source=journey.source,
+        status=status,
+        asset=str(asset) if asset else None,
+        reasons=((reason,) if reason else ()) + tuple(warnings),
+        outputs=tuple(journey.delivered),
+        stages=tuple(journey.stages),
+        failed_at=failed_at,
+    )

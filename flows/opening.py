@@ -1,0 +1,75 @@
+"""Opening what a run needs: storage, ledger, workers, models. Everything that can be refused is refused here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from datasets.ledger import Ledger, open_ledger
+
+from datasets.settings import MEBIBYTE, Settings
+from datasets.storage import Storage, open_storage
+from flows.order import ProductOrder
+from flows.recipes import Recipe
+from model_blocks.choice import ModelRef, Selection, choose_model
+from tasks.chunks import Limits
+from tasks.context import RunContext, within_run
+from tasks.executor import open_executor
+from tasks.plan import memory_limit
+from tasks.progress import Progress, Silent
+
+_PROGRESS: ContextVar[Progress] = ContextVar("stillmotion_progress")
+
+
+def progress_of_caller() -> Progress:
+    """The progress display of whoever called the flow in this process; silent if nobody watches."""
+    return _PROGRESS.get(Silent())
+
+
+@contextmanager
+def watched_by(progress: Progress) -> Iterator[None]:
+    """Flows called inside tell their progress to this display."""
+    token = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(token)
+
+
+def open_books(settings: Settings) -> tuple[Storage, Ledger]:
+    """The tenant's storage and the ledger of these settings."""
+    storage = open_storage(settings.storage_root, settings.tenant)
+    if settings.local_root is not None:
+        Path(settings.local_root).mkdir(parents=True, exist_ok=True)
+    return storage, open_ledger(settings.ledger)
+
+
+@contextmanager
+def open_run(
+    run_id: str, settings: Settings, order: ProductOrder, recipe: Recipe, progress: Progress, *, dry: bool = False
+) -> Iterator[RunContext]:
+    """The means of a run, current in this thread until the block ends."""
+    storage, ledger = open_books(settings)
+    models = choose_models(settings, order, recipe)
+    with open_executor(settings, storage) as executor:
+        limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
+        context = RunContext(run_id, settings, storage, ledger, executor, limits, progress, models, dry)
+        with within_run(context):
+            yield context
+
+
+def choose_models(settings: Settings, order: ProductOrder, recipe: Recipe) -> dict[str, ModelRef]:
+    """A model for every capability the recipe needs."""
+    selection = _selection(order.models)
+    return {
+        capability: choose_model(capability, selection, device=settings.device, purpose=order.purpose)
+        for capability in recipe.capabilities
+    }
+
+
+def _selection(models: str | dict[str, str]) -> Selection:
+    if isinstance(models, str) and models.startswith("block:"):
+        from model_blocks.blocks import load_selection
+
+        return load_selection(models.removeprefix("block:"))
+    return models

@@ -1,0 +1,185 @@
+"""Recipes: the order of stages as data, checked before anything runs. A recipe is a small graph over one picture."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from datasets.errors import RecipeError
+from model_blocks.registry import Capability
+from tasks.compose import ComposeConfig
+from tasks.config import StageConfig
+from tasks.cutout import CutoutConfig
+from tasks.grade import GradeConfig
+from tasks.publish import PublishConfig
+from tasks.thumbnails import ThumbnailsConfig
+from tasks.upscale import UpscaleConfig
+
+StageSpec = Annotated[
+    CutoutConfig | UpscaleConfig | GradeConfig | ComposeConfig | PublishConfig | ThumbnailsConfig,
+    Field(discriminator="stage"),
+]
+StageList = TypeAdapter(tuple[StageSpec, ...])
+
+INTAKE = "intake"
+_NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
+    CutoutConfig: ("segment", "matte"),
+    UpscaleConfig: ("upscale",),
+}
+_MAKES: dict[type[StageConfig], str] = {CutoutConfig: "cutout", UpscaleConfig: "enlarged"}
+SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it
+
+
+class RecipeName(StrEnum):
+    """The recipes that come with the house."""
+
+    CUTOUT = "cutout"
+    PACKSHOT = "packshot"
+    ENLARGE = "enlarge"
+    THUMBNAILS = "thumbnails"
+    COMPLETE = "complete"
+
+
+NAMED: dict[RecipeName, tuple[StageConfig, ...]] = {
+    RecipeName.CUTOUT: (CutoutConfig(), PublishConfig(format="png"), ThumbnailsConfig()),
+    RecipeName.PACKSHOT: (CutoutConfig(), ComposeConfig(), PublishConfig(format="jpeg"), ThumbnailsConfig()),
+    RecipeName.ENLARGE: (UpscaleConfig(factor=2), PublishConfig(), ThumbnailsConfig()),
+    RecipeName.THUMBNAILS: (ThumbnailsConfig(),),
+    RecipeName.COMPLETE: (
+        CutoutConfig(id="object"),
+        PublishConfig(format="png"),
+        ComposeConfig(id="shot", input="object"),
+        PublishConfig(format="jpeg"),
+        ThumbnailsConfig(input="shot"),
+        UpscaleConfig(id="large", input=INTAKE, factor=2),
+        PublishConfig(),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a recipe with its input resolved.
+
+    Attributes:
+        name: Unique in the recipe.
+        source: Name of the step whose picture it takes; ``intake`` for the photograph.
+        role: For steps that deliver: what the file is.
+        number: For roles delivered several times: 1, 2, ...
+    """
+
+    name: str
+    config: StageConfig
+    source: str
+    role: str = ""
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe.
+
+    Attributes:
+        title: Its name, or ``own`` for a list of stages.
+        steps: In an order in which every input comes first.
+        keep: Whether every stage's picture is stored, so that no stages share a pass.
+    """
+
+    title: str
+    steps: tuple[Step, ...]
+    keep: bool = False
+
+    def consumers(self, name: str) -> int:
+        """How many steps take the picture of a step."""
+        return sum(step.source == name for step in self.steps)
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """The model capabilities that its stages use."""
+        needed: list[Capability] = []
+        for step in self.steps:
+            needed += _NEEDS.get(type(step.config), ())
+        return tuple(dict.fromkeys(needed))
+
+
+def named_recipe(name: RecipeName) -> Recipe:
+    return check_recipe(name.value, NAMED[name])
+
+
+def parse_recipe(value: str | Sequence[object]) -> Recipe:
+    """A recipe from its name, the path of a JSON file with a list of stages, or such a list itself.
+
+    Raises:
+        RecipeError: No such recipe, or the list does not hold; the message names stage and field.
+    """
+    if not isinstance(value, str):
+        return check_recipe("own", _validated(value))
+    if value in list(RecipeName):
+        return named_recipe(RecipeName(value))
+    path = Path(value)
+    if path.suffix != ".json" or not path.is_file():
+        known = ", ".join(RecipeName)
+        raise RecipeError(
+            f"unknown recipe {value!r}; known: {known}, or the path of a .json file with a list of stages", recipe=value
+        )
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"{value} is not valid JSON: {error}", recipe=value) from error
+    return check_recipe("own", _validated(stages))
+
+
+def _validated(stages: object) -> tuple[StageConfig, ...]:
+    try:
+        return StageList.validate_python(stages)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the list"
+        raise RecipeError(f"the recipe does not hold at {where}: {first['msg']}", where=where) from error
+
+
+def check_recipe(title: str, stages: Sequence[StageConfig]) -> Recipe:
+    """Resolve the inputs of a list of stages and check that it delivers something.
+
+    Raises:
+        RecipeError: A name is given twice, an input is not known yet, or nothing is delivered.
+    """
+    steps: dict[str, Step] = {}
+    last, roles = INTAKE, list[str]()
+    for position, config in enumerate(stages, start=1):
+        name = config.id or f"stage_{position}"
+        source = config.input or last
+        if name in steps or name == INTAKE:
+            raise RecipeError(f"two stages are called {name!r}; give every stage its own id", id=name)
+        if source != INTAKE and (source not in steps or isinstance(steps[source].config, SINKS)):
+            raise RecipeError(
+                f"stage {position} takes its picture from {source!r}, which no earlier stage makes", input=source
+            )
+        role = _role(config, source, steps)
+        roles.append(role)
+        steps[name] = Step(name, config, source, role, roles.count(role))
+        last = last if isinstance(config, SINKS) else name
+    if not any(isinstance(config, SINKS) for config in stages):
+        raise RecipeError("the recipe delivers nothing; add a stage 'publish' or 'thumbnails'")
+    return Recipe(title, tuple(steps.values()))
+
+
+def _role(config: StageConfig, source: str, steps: dict[str, Step]) -> str:
+    """What a publish step delivers: what it says, else what the nearest stage before it makes."""
+    if isinstance(config, ThumbnailsConfig):
+        return "thumbnail"
+    if not isinstance(config, PublishConfig):
+        return ""
+    if config.role is not None:
+        return config.role
+    while source != INTAKE:
+        made = steps[source]
+        role = made.config.role if isinstance(made.config, ComposeConfig) else _MAKES.get(type(made.config))
+        if role is not None:
+            return role
+        source = made.source
+    return "composed"

@@ -1,0 +1,153 @@
+"""Gathers a run's facts into the report, at the end of a run or later from ledger and store."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from datasets.ledger import Ledger, OutputRecord, RunRecord, StageRecord
+
+from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteError
+from datasets.outputs import OutputPlace, read_manifest
+from datasets.storage import Storage, write_atomically
+from flows.report import ReportData, ReportItem, ReportStage, render_report
+from flows.summary import ItemResult, RunSummary
+from tasks.context import RunContext
+from tasks.intake import PREVIEW
+
+SHOWN_FIRST = ("placed", "rendered", "packshot", "composed", "cutout", "enlarged", "thumbnail")
+FindPlace = Callable[[str], OutputPlace]
+
+
+def write_report(run: RunContext, summary: RunSummary, folder: Path) -> RunSummary:
+    """Write ``report.html`` beside the results and note its path in the summary."""
+    path = folder / "report.html"
+    data = gather(run.ledger, run.storage, run.run_id, path)
+    write_atomically(path, render_report(data).encode())
+    return replace(summary, report=str(path))
+
+
+def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportData:
+    """Everything the report shows, from ledger and store.
+
+    Raises:
+        NotFoundError: The ledger knows no such run.
+    """
+    with ledger.session(storage.tenant) as session:
+        record = session.find_run(run_id)
+        items, stages = session.items(record.run_id), session.stages(record.run_id)
+        outputs = session.outputs(record.run_id)
+    find = lambda fingerprint: OutputPlace(storage, fingerprint)  # noqa: E731 - a one-line factory
+    return ReportData(
+        run_id=record.run_id,
+        status=record.status,
+        recipe=record.recipe,
+        started_at=record.started_at,
+        seconds=_seconds(record),
+        version=record.version or installed_version("stillmotion"),
+        models=_models(stages),
+        items=tuple(
+            _item(
+                find,
+                item.item,
+                item.source,
+                item.status or record.status,
+                list(item.reasons or []),
+                [stage for stage in stages if stage.item == item.item],
+                [output for output in outputs if output.item == item.item],
+                path,
+            )
+            for item in items
+        ),
+        stages=tuple(_stage(stage) for stage in stages),
+        cost_usd=0.0,
+        avoided_usd=0.0,
+        command=_command(record),
+    )
+
+
+def _item(
+    find: FindPlace,
+    item: str,
+    source: str,
+    status: str,
+    reasons: list[dict[str, object]],
+    stages: list[StageRecord],
+    outputs: list[OutputRecord],
+    path: Path,
+) -> ReportItem:
+    before = _preview(find, next((stage.fingerprint for stage in stages if stage.stage == "intake"), None))
+    shown = min(outputs, key=lambda output: SHOWN_FIRST.index(output.role), default=None)
+    after = _preview(find, shown.fingerprint if shown else None)
+    return ReportItem(
+        item=item,
+        source=source,
+        status=status,
+        reasons=reasons,
+        before=before,
+        after=after,
+        after_role=shown.role if shown and after else None,
+        outputs=[_output(output, path) for output in outputs],
+    )
+
+
+def _output(output: OutputRecord, path: Path) -> dict[str, object]:
+    return {
+        "role": output.role,
+        "path": os.path.relpath(output.path, path.parent),
+        "sha256": output.sha256,
+        "width": output.width,
+        "height": output.height,
+        "bytes": output.bytes,
+        "format": output.format,
+    }
+
+
+def _stage(stage: StageRecord) -> ReportStage:
+    return ReportStage(
+        item=stage.item,
+        stage=stage.stage,
+        model=stage.model,
+        seconds=stage.seconds,
+        cached=stage.cached,
+        chunks=stage.chunks,
+        skipped=stage.skipped,
+        peak_memory_bytes=stage.peak_memory_bytes,
+        device=stage.device or "cpu",
+    )
+
+
+def previews(find: FindPlace, item: ItemResult) -> tuple[bytes | None, bytes | None, str | None]:
+    """Small pictures of an item before and after, and the role of the second."""
+    before = _preview(find, item.stages[0].picture.fingerprint if item.stages else None)
+    shown = min(item.outputs, key=lambda output: SHOWN_FIRST.index(output.file.role), default=None)
+    return before, _preview(find, shown.file.fingerprint if shown else None), shown.file.role if shown else None
+
+
+def _preview(find: FindPlace, fingerprint: str | None) -> bytes | None:
+    """The preview that a stage left, or None where it left none or its bytes are gone."""
+    if fingerprint is None:
+        return None
+    place = find(fingerprint)
+    try:
+        files = read_manifest(place).files
+        name = PREVIEW if PREVIEW in files else max(files, key=lambda name: files[name].bytes, default="")
+        return place.read_file(name, files[name]) if name else None
+    except (OutputIncompleteError, OutputDamagedError, NotFoundError):
+        return None
+
+
+def _models(stages: list[StageRecord]) -> dict[str, str]:
+    return {stage.stage: stage.model for stage in stages if stage.model}
+
+
+def _seconds(record: RunRecord) -> float:
+    ended: datetime = record.finished_at or datetime.now(UTC)
+    return (ended - record.started_at).total_seconds()
+
+
+def _command(record: RunRecord) -> str | None:
+    command = record.parameters.get("command")
+    return str(command) if command else None

@@ -1,0 +1,144 @@
+"""Cutout: find the product, make its edge soft, give the edge the product's own colours."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from datasets.frames import FrameReader, Pixels, still_spec
+from datasets.notices import Notice
+from datasets.outputs import OutputPlace
+from model_blocks.choice import ModelRef
+from model_blocks.runtime import segmenter
+from tasks.chunks import run_chunks
+from tasks.config import StageConfig
+from tasks.context import current_run
+from tasks.executor import peak_memory_bytes
+from tasks.ops.cutting import cut_out, cutout_halo, working_copy
+from tasks.ops.geometry import Region, Shape
+from tasks.plan import refuse_memory
+from tasks.prefect_stage import stage_task
+from tasks.stage import Picture, StageKey, StageOutcome, StageWork, open_frames, run_stage
+
+VERSION = 1
+NO_OBJECT_CONFIDENCE = 0.5  # by the segmenter's contract
+SMALLEST_COVERAGE = 5e-4  # of the picture; less is a speck, not a product
+
+
+class CutoutConfig(StageConfig):
+    """Cut the product out of its background."""
+
+    stage: Literal["cutout"] = "cutout"
+    keep_alpha: bool = Field(default=True, description="Keep the alpha channel of a picture that has one.")
+
+
+@dataclass(frozen=True)
+class _SegmentTask:
+    source: OutputPlace
+    model: ModelRef
+
+
+@dataclass(frozen=True)
+class _Segmented:
+    probability: NDArray[np.float32]
+    confidence: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class CutoutPass:
+    """Gives every tile its alpha and foreground colours, from the tile and the object's probability around it.
+
+    Attributes:
+        probability: (h, w) float32, the object in the whole picture at working size.
+        matter: The model that refines the edge.
+    """
+
+    probability: NDArray[np.float32]
+    matter: ModelRef
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return Shape(shape.frames, shape.height, shape.width, 4)
+
+    def read_region(self, region: Region, shape: Shape) -> Region:
+        return region.grown(0, cutout_halo(self.probability.shape, shape), shape)
+
+    def apply(self, frames: Pixels, *, read: Region, region: Region, shape: Shape) -> Pixels:
+        made = cut_out(frames, self.probability, read=read, shape=shape)
+        return made[region.inside(read)]
+
+    def working_bytes(self, read: Region, shape: Shape, itemsize: int) -> int:
+        return int(read.height * read.width * 3 * self.matter.facts.memory_factor)
+
+
+@stage_task("cutout")
+def cutout(item: str, source: Picture, config: CutoutConfig) -> StageOutcome:
+    """Give the picture an alpha channel. One without an object passes uncut, with the warning ``no_object``."""
+    run = current_run()
+    models = (run.models["segment"], run.models["matte"])
+    key = StageKey("cutout", VERSION, config.parameters(), (("output", source.fingerprint),), models)
+
+    def compute(place: OutputPlace) -> StageWork:
+        if config.keep_alpha and source.facts.get("alpha"):
+            return StageWork(same_as=source.frames, facts={"object_found": True, "alpha_kept": True}, chunks=0)
+        found = _segment(source, models[0])
+        coverage = float((found.probability > 0.5).mean())
+        if found.confidence < NO_OBJECT_CONFIDENCE or coverage < SMALLEST_COVERAGE:
+            return _uncut(source, found, coverage)
+        return _cut(item, source, place, found, models[1], coverage)
+
+    return run_stage(item, key, source, compute)
+
+
+def _segment(source: Picture, model: ModelRef) -> _Segmented:
+    run = current_run()
+    place = OutputPlace(run.storage, source.frames)
+    _, height, width, channels = FrameReader(place).shape
+    whole = height * width * channels * 3  # read, converted, shrunk
+    refuse_memory(whole, run.limits.memory_bytes, f"segmenting a picture of {width}×{height}")
+    ((_, found),) = run.executor.run(_find_object, [_SegmentTask(place, model)])
+    return found
+
+
+def _find_object(task: _SegmentTask) -> _Segmented:
+    """Segment a copy of the whole picture at the model's working size. Runs on a worker."""
+    model = segmenter(task.model)
+    image = working_copy(FrameReader(task.source).read()[0], model.working_side)
+    with torch.inference_mode():
+        found = model.segment(torch.from_numpy(image).permute(2, 0, 1)[None])
+    probability = found.probability[0, 0].numpy().astype(np.float32)
+    return _Segmented(probability, float(found.confidence[0]), peak_memory_bytes())
+
+
+def _uncut(source: Picture, found: _Segmented, coverage: float) -> StageWork:
+    facts: dict[str, object] = {"object_found": False, "confidence": found.confidence, "coverage": coverage}
+    notice = Notice("no_object", "No product was found in this picture, so it is delivered uncut.", dict(facts))
+    return StageWork(same_as=source.frames, facts=facts, notices=(notice,), chunks=0, peak_bytes=found.peak_bytes)
+
+
+def _cut(
+    item: str, source: Picture, place: OutputPlace, found: _Segmented, matter: ModelRef, coverage: float
+) -> StageWork:
+    run = current_run()
+    reader = open_frames(source)
+    _, height, width, _ = reader.shape
+    spec = still_spec(height, width, 4, reader.dtype.name)
+    work = run_chunks(
+        reader.place,
+        place,
+        CutoutPass(found.probability, matter),
+        spec,
+        executor=run.executor,
+        limits=run.limits,
+        report=partial(run.progress.advanced, item, "cutout"),
+    )
+    return StageWork(
+        frames=work.entry,
+        facts={"object_found": True, "alpha": True, "confidence": found.confidence, "coverage": coverage},
+        chunks=work.made + work.reused,
+        peak_bytes=max(work.peak_bytes, found.peak_bytes),
+    )

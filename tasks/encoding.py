@@ -1,0 +1,40 @@
+"""What publish and thumbnails share: encoding on a worker, and the record of a published file."""
+
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed_version
+
+from datasets.outputs import OutputPlace, StoredFile
+
+ENCODERS = ("pillow", "opencv-python-headless", "numpy")
+
+
+def encoder_versions() -> dict[str, str]:
+    """Versions of the libraries that decide the encoded bytes."""
+    return {name: installed_version(name) for name in ENCODERS}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file as it is delivered.
+
+    Attributes:
+        role: cutout, packshot, enlarged, composed, thumbnail, ...
+        suffix: What follows item and role in the file's name, for roles with several files.
+        stored: Name of the file in the stage's output.
+    """
+
+    role: str
+    stored: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    format: str
+    fingerprint: str
+    suffix: str = ""
+    extra: dict[str, object] = field(default_factory=dict)
+
+
+def read_published(place: OutputPlace, file: Published) -> bytes:
+    """The bytes of a delivered file, checked against its digest."""
+    return place.read_file(file.stored, StoredFile(file.sha256, file.bytes))
