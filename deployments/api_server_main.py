@@ -1,7 +1,7 @@
 """The server process of ``api_server``: serves Prefect's API on a socket it was given, and ends when nobody needs it.
 
-Run by path, not imported by name: ``python api_server_main.py FOLDER LISTENER LOCK IDLE_S``, where LISTENER and LOCK are
-inherited descriptors. The lock stays held until the process ends.
+Run by path, not imported by name: ``python api_server_main.py FOLDER LISTENER LOCK IDLE_S``, where LISTENER and LOCK
+are inherited descriptors. The lock stays held until the process ends.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 
 LOG_LIMIT_BYTES = 2_000_000
 LOG_KEPT_BYTES = 200_000
-END_TIMEOUT_S = 8.0  # clients wait for an ending server: it must not take longer
+END_TIMEOUT_S = 5.0  # clients wait for an ending server: it must not take longer
 KEEP_ALIVE_S = 60  # longer than a client keeps an idle connection, so that none closes under a request
 
 Scope = MutableMapping[str, Any]
@@ -37,7 +37,7 @@ class Activity:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
+            return await self._app(scope, ending_in_time(receive), send)
         self._open += 1
         try:
             await self._app(scope, receive, send)
@@ -100,8 +100,10 @@ async def serve(folder: Path, listener: socket.socket, idle_s: float) -> None:
     )
     server = uvicorn.Server(config)
     watch = asyncio.create_task(end_when_idle(server, activity, folder / "lease.lock", idle_s))
-    await server.serve(sockets=[listener])
-    watch.cancel()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watch.cancel()
     if not server.started:
         sys.exit(3)
 
@@ -112,17 +114,15 @@ async def end_when_idle(server: Any, activity: Activity, lease: Path, idle_s: fl
     The lease is then kept locked: a new client waits until the process is gone and starts the next server.
     """
     descriptor = os.open(lease, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    while True:
+    while not server.should_exit:
         await asyncio.sleep(min(1.0, idle_s / 5))
         bound_log()
         if not locked(descriptor):
             activity.touch()
         elif activity.quiet_s() >= idle_s:
-            break
+            server.should_exit = True
         else:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
-    end_soon()
-    server.should_exit = True
 
 
 def locked(descriptor: int) -> bool:
@@ -134,11 +134,18 @@ def locked(descriptor: int) -> bool:
     return True
 
 
-def end_soon() -> None:
-    """End even if a service does not."""
-    timer = threading.Timer(END_TIMEOUT_S, os._exit, [1])
-    timer.daemon = True
-    timer.start()
+def ending_in_time(receive: Receive) -> Receive:
+    """End even if a service does not: Prefect's can hang when told to stop right after their start."""
+
+    async def watched() -> MutableMapping[str, Any]:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            timer = threading.Timer(END_TIMEOUT_S, os._exit, [1])
+            timer.daemon = True
+            timer.start()
+        return message
+
+    return watched
 
 
 def bound_log() -> None:

@@ -7,6 +7,8 @@ squared error is a plain mean: the scales of the published tables.
 Source: Rhemann, Rother, Wang, Gelautz, Kohli, Rott 2009, A Perceptually Motivated Online Benchmark for Image Matting.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -60,7 +62,7 @@ def connected_level(alpha: Alpha, truth: Alpha) -> Alpha:
     """The highest level at which each pixel is still joined to the largest region that is solid in both mattes."""
     steps = np.round(np.arange(0, 1 + CONNECTIVITY_STEP, CONNECTIVITY_STEP), 10)
     level = np.full(alpha.shape, -1.0)
-    for before, step in zip(steps[:-1], steps[1:], strict=True):
+    for before, step in itertools.pairwise(steps):
         joined = _largest((alpha >= step) & (truth >= step))
         level[(level == -1) & ~joined] = before
     level[level == -1] = 1.0

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from datasets.errors import NotFoundError
-from datasets.ledger import ItemRecord, RunRecord
 from prefect.context import FlowRunContext
 
+from datasets.errors import NotFoundError
+from datasets.ledger import ItemRecord, RunRecord
 from datasets.settings import read_settings
 from flows.opening import open_books
 from flows.order import ProductOrder

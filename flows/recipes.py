@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from datasets.errors import RecipeError
 from model_blocks.registry import Capability
 from tasks.compose import ComposeConfig
-from tasks.config import StageConfig
+from tasks.config import Condition, StageConfig
 from tasks.cutout import CutoutConfig
 from tasks.grade import GradeConfig
 from tasks.publish import PublishConfig
@@ -44,15 +44,24 @@ class RecipeName(StrEnum):
     COMPLETE = "complete"
 
 
+CANVAS_READY = UpscaleConfig(long_side=2400, factor=4, when=Condition(fact="long_side", below=2000))
+
 NAMED: dict[RecipeName, tuple[StageConfig, ...]] = {
     RecipeName.CUTOUT: (CutoutConfig(), PublishConfig(format="png"), ThumbnailsConfig()),
-    RecipeName.PACKSHOT: (CutoutConfig(), ComposeConfig(), PublishConfig(format="jpeg"), ThumbnailsConfig()),
+    RecipeName.PACKSHOT: (
+        CutoutConfig(),
+        CANVAS_READY,
+        ComposeConfig(),
+        PublishConfig(format="jpeg"),
+        ThumbnailsConfig(),
+    ),
     RecipeName.ENLARGE: (UpscaleConfig(factor=2), PublishConfig(), ThumbnailsConfig()),
     RecipeName.THUMBNAILS: (ThumbnailsConfig(),),
     RecipeName.COMPLETE: (
         CutoutConfig(id="object"),
         PublishConfig(format="png"),
-        ComposeConfig(id="shot", input="object"),
+        CANVAS_READY.model_copy(update={"input": "object"}),
+        ComposeConfig(id="shot"),
         PublishConfig(format="jpeg"),
         ThumbnailsConfig(input="shot"),
         UpscaleConfig(id="large", input=INTAKE, factor=2),

@@ -27,7 +27,7 @@ from tasks.stage import Picture, StageKey, StageOutcome, StageWork, run_stage
 
 VERSION = 1
 MEMORY_FACTOR = 16  # bytes per canvas value: bands in float32 beside the finished canvas
-ENLARGED_TOO_MUCH = 1.5  # times; above it the user is told that the product was enlarged to fill the canvas
+ENLARGED_TOO_MUCH = 2.0  # times; above it the user is told that the photograph is small for its canvas
 
 
 class ComposeConfig(ComposeSettings, StageConfig):
@@ -75,7 +75,7 @@ def compose(item: str, source: Picture, config: ComposeConfig) -> StageOutcome:
         return StageWork(
             frames=done.frames,
             facts=done.facts,
-            notices=_notices(done.facts),
+            notices=_notices(source, done.facts),
             chunks=len(done.frames.checksums),
             peak_bytes=done.peak_bytes,
         )
@@ -125,14 +125,12 @@ def _background(task: _ComposeTask) -> NDArray[np.uint8] | None:
     return to_uint8(read_photo(get_asset(task.place.storage, task.background), task.limits).pixels[..., :3])
 
 
-def _notices(facts: dict[str, object]) -> tuple[Notice, ...]:
-    enlarged = facts.get("enlarged_by")
-    if not isinstance(enlarged, float) or enlarged <= ENLARGED_TOO_MUCH:
+def _notices(source: Picture, facts: dict[str, object]) -> tuple[Notice, ...]:
+    before, here = source.facts.get("enlarged"), facts.get("enlarged_by")
+    enlarged = (before if isinstance(before, float) else 1.0) * (here if isinstance(here, float) else 1.0)
+    if enlarged <= ENLARGED_TOO_MUCH:
         return ()
-    return (
-        Notice(
-            "object_enlarged",
-            f"The product was enlarged {enlarged:.1f} times to fill the canvas and may look soft.",
-            {"enlarged_by": enlarged},
-        ),
+    message = (
+        f"The photograph is small: the product was enlarged {enlarged:.1f} times for the canvas and may look soft."
     )
+    return (Notice("object_enlarged", message, {"enlarged_by": round(enlarged, 2)}),)

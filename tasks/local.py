@@ -57,7 +57,8 @@ def fused_key(source_fingerprint: str, stages: Sequence[LocalStage]) -> StageKey
 def _compute(item: str, source: Picture, stages: tuple[LocalStage, ...], label: str, place: OutputPlace) -> StageWork:
     run = current_run()
     reader = open_frames(source)
-    passes, shape = _passes(stages, Shape(*reader.shape))
+    begun = Shape(*reader.shape)
+    passes, shape = _passes(stages, begun)
     spec = still_spec(shape.height, shape.width, shape.channels, reader.dtype.name)
     work = run_chunks(
         reader.place,
@@ -71,10 +72,17 @@ def _compute(item: str, source: Picture, stages: tuple[LocalStage, ...], label: 
     )
     return StageWork(
         frames=work.entry,
-        facts={"width": shape.width, "height": shape.height},
+        facts={"width": shape.width, "height": shape.height, "enlarged": _enlarged(source, begun, shape)},
         chunks=work.made + work.reused,
         peak_bytes=work.peak_bytes,
     )
+
+
+def _enlarged(source: Picture, begun: Shape, ended: Shape) -> float:
+    """How many times as large as the photograph the picture is now, along its longer side."""
+    before = source.facts.get("enlarged")
+    ratio = max(ended.height, ended.width) / max(begun.height, begun.width)
+    return round(ratio * (before if isinstance(before, float) else 1.0), 4)
 
 
 def _passes(stages: Sequence[LocalStage], shape: Shape) -> tuple[list[ChunkPass], Shape]:

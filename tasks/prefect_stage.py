@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateDetails
+from prefect.results import ResultRecord
 from prefect.states import Completed
 
 from tasks.context import current_run
@@ -38,11 +39,16 @@ def stage_task(name: str) -> Callable[[Stage[Parameters]], Stage[Parameters]]:
             if current_run().dry:
                 return stage(item, *args, **kwargs)
             result = prefect_task(item, *args, **kwargs)
-            return cast("StageOutcome", result.data if isinstance(result, State) else result)
+            return cast("StageOutcome", value_of(result) if isinstance(result, State) else result)
 
         return cast("Stage[Parameters]", call)
 
     return wrap
+
+
+def value_of(state: State[Any]) -> object:
+    """What a state carries, also a failed one; Prefect may have wrapped it in a record of its own."""
+    return state.data.result if isinstance(state.data, ResultRecord) else state.data
 
 
 def _cached(outcome: StageOutcome) -> State[StageOutcome]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from datasets.frames import FrameReader
 from datasets.outputs import OutputPlace, StoredFile
@@ -29,8 +29,14 @@ class PublishConfig(StageConfig):
     stage: Literal["publish"] = "publish"
     format: Literal["auto", "png", "jpeg", "webp", "avif"] = Field(default="auto", description="File format.")
     quality: int = Field(default=92, ge=1, le=100, description="Encoder quality of lossy formats.")
-    lossless: bool = Field(default=False, description="WebP and AVIF without loss.")
+    lossless: bool = Field(default=False, description="WebP without loss; PNG always is.")
     role: Role | None = Field(default=None, description="What the file is; told by the stage before if empty.")
+
+    @model_validator(mode="after")
+    def _lossless_where_it_can_be(self) -> "PublishConfig":
+        if self.lossless and self.format not in ("png", "webp"):
+            raise ValueError("'lossless' needs the format 'webp' or 'png'")
+        return self
 
 
 @dataclass(frozen=True)

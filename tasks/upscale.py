@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from datasets.errors import RecipeError
@@ -24,17 +24,14 @@ LARGEST_FACTOR = 8
 
 
 class UpscaleConfig(StageConfig):
-    """Enlarge by a factor, or until the longer side has a length. A picture that is large enough stays as it is."""
+    """Enlarge by a factor, or until the longer side has a length, or both: to the length, at most by the factor.
+
+    A picture that is large enough stays as it is. Without either it becomes twice as large.
+    """
 
     stage: Literal["upscale"] = "upscale"
     factor: float | None = Field(default=None, ge=1, le=LARGEST_FACTOR, description="Times as large along each side.")
     long_side: int | None = Field(default=None, ge=1, le=32768, description="Length of the longer side, in pixels.")
-
-    @model_validator(mode="after")
-    def _one_target(self) -> "UpscaleConfig":
-        if self.factor is not None and self.long_side is not None:
-            raise ValueError("give 'factor' or 'long_side', not both")
-        return self
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result; never smaller than the source, at most eight times as large."""
@@ -42,6 +39,7 @@ class UpscaleConfig(StageConfig):
             ratio = self.factor or 2.0
         else:
             ratio = max(1.0, self.long_side / max(height, width))
+            ratio = min(ratio, self.factor or ratio)
         if ratio > LARGEST_FACTOR:
             raise RecipeError(
                 f"{width}×{height} would have to grow {ratio:.1f} times and {LARGEST_FACTOR} times is the most; "

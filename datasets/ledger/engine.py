@@ -6,18 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool
 
 from datasets.errors import SettingsError
 from datasets.identity import check_tenant
-from datasets.ledger.leases import Lease, LeaseKeeper
+from datasets.ledger.beats import Heart
+from datasets.ledger.leases import Lease
 from datasets.ledger.session import LedgerSession
+from datasets.ledger.tables import metadata
 
 HEAD = "0001"  # the newest migration; a test holds it against the folder
 BUSY_TIMEOUT_MS = 30_000
+MOVE_AWAY = "move it away or set STILLMOTION_LEDGER_URL"
 Synchronous = Literal["NORMAL", "FULL"]
 
 
@@ -26,7 +29,7 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._keeper = LeaseKeeper(engine)
+        self.heart = Heart()
 
     @contextmanager
     def session(self, tenant: str) -> Iterator[LedgerSession]:
@@ -37,75 +40,111 @@ class Ledger:
 
     def lease(self, tenant: str, key: str, *, ttl_s: float = 15.0) -> Lease:
         """A lease on a key, not acquired yet."""
-        return Lease(self._keeper, check_tenant(tenant), key, ttl_s)
+        return Lease(self.engine, self.heart, check_tenant(tenant), key, ttl_s)
 
     def close(self) -> None:
-        self._keeper.stop()
+        """Stop the signs of life and let go of the database; what is still held runs out by itself."""
+        self.heart.stop()
         self.engine.dispose()
 
 
-_OPEN: dict[str, Ledger] = {}
+_OPEN: dict[tuple[URL, Synchronous], Ledger] = {}
 _OPENING = threading.Lock()
 
 
 def open_ledger(url: str, *, synchronous: Synchronous = "NORMAL") -> Ledger:
-    """The ledger at a SQLAlchemy URL, its tables brought up to date. One per process and URL.
+    """The ledger at a SQLAlchemy URL, its tables brought up to date. One per process and URL; in memory, a new one.
 
     Raises:
         SettingsError: The URL is not one, the place cannot be written, or the ledger is newer than this program.
     """
+    address = _address(url)
     with _OPENING:
-        if url not in _OPEN or url.endswith(":memory:"):
-            _OPEN[url] = _open(url, synchronous)
-        return _OPEN[url]
+        if _in_memory(address):
+            return _open(address, synchronous)
+        if (address, synchronous) not in _OPEN:
+            _OPEN[address, synchronous] = _open(address, synchronous)
+        return _OPEN[address, synchronous]
 
 
-def _open(url: str, synchronous: Synchronous) -> Ledger:
+def _address(url: str) -> URL:
+    """The URL, a relative SQLite path made absolute: connections to come must not follow a change of folder."""
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            engine = _sqlite(url, parsed.database, synchronous)
-        else:
-            engine = create_engine(url, pool_pre_ping=True)
-        _migrate(engine)
+        address = make_url(url)
+        fault = f"{address.drivername} is an asynchronous driver" if address.get_dialect().is_async else None
+    except ValueError:  # its text would repeat a piece of the URL, perhaps of the password
+        fault = "its port is not a number; special characters in a password are written as %XX"
     except (ArgumentError, NoSuchModuleError) as error:
+        fault = str(error)
+    if fault is not None:
         raise SettingsError(
-            f"STILLMOTION_LEDGER_URL is not a database URL this installation knows: {error}; use sqlite:///PATH"
-        ) from error
+            f"STILLMOTION_LEDGER_URL is not a database URL this installation knows: {fault}; use sqlite:///PATH"
+        )
+    if _is_file(address):
+        return address.set(database=str(Path(str(address.database)).absolute()))
+    return address
+
+
+def _is_sqlite(address: URL) -> bool:
+    return address.get_backend_name() == "sqlite"
+
+
+def _in_memory(address: URL) -> bool:
+    return _is_sqlite(address) and address.database in (None, "", ":memory:")
+
+
+def _is_file(address: URL) -> bool:
+    is_uri = (address.database or "").startswith("file:")  # SQLite's own kind of address
+    return _is_sqlite(address) and not _in_memory(address) and not is_uri
+
+
+def _open(address: URL, synchronous: Synchronous) -> Ledger:
+    engine = _engine(address, synchronous)
+    try:
+        if _is_file(address):
+            Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+        _migrate(engine)
     except (OperationalError, OSError) as error:
         raise SettingsError(
-            f"the ledger at {_shown(url)} cannot be opened: {_cause(error)}; check the folder's rights and space, "
+            f"the ledger at {_shown(engine)} cannot be opened: {_cause(error)}; check the folder's rights and space, "
             "or set STILLMOTION_LEDGER_URL",
         ) from error
     except DatabaseError as error:
-        raise SettingsError(
-            f"the file at {_shown(url)} is not a ledger: {_cause(error)}; move it away or set STILLMOTION_LEDGER_URL"
-        ) from error
+        raise SettingsError(f"the file at {_shown(engine)} is not a ledger: {_cause(error)}; {MOVE_AWAY}") from error
     return Ledger(engine)
 
 
-def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
+def _engine(address: URL, synchronous: Synchronous) -> Engine:
+    try:
+        return _sqlite(address, synchronous) if _is_sqlite(address) else create_engine(address, pool_pre_ping=True)
+    except ImportError as error:
+        raise SettingsError(
+            f"STILLMOTION_LEDGER_URL needs a database driver that is not installed: {error}; install it, "
+            "or use sqlite:///PATH"
+        ) from error
+    except (ArgumentError, TypeError) as error:
+        raise SettingsError(f"STILLMOTION_LEDGER_URL is not usable: {_cause(error)}; use sqlite:///PATH") from error
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
 
 
 def _cause(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error)
 
 
-def _sqlite(url: str, database: str | None, synchronous: Synchronous) -> Engine:
-    in_memory = database in (None, "", ":memory:")
-    if database and not in_memory:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        url, connect_args={"check_same_thread": False}, **({"poolclass": StaticPool} if in_memory else {})
-    )
+def _sqlite(address: URL, synchronous: Synchronous) -> Engine:
+    # What is in memory lives in one connection, so threads take turns at it.
+    pool = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0} if _in_memory(address) else {}
+    engine = create_engine(address, connect_args={"check_same_thread": False}, **pool)
 
     @event.listens_for(engine, "connect")
     def _manners(connection: Any, record: Any) -> None:  # noqa: ARG001 - SQLAlchemy's signature
         connection.isolation_level = None  # SQLAlchemy begins and ends transactions, see below
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if not in_memory:
+        if not _in_memory(address):
             cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
         cursor.execute("PRAGMA foreign_keys = ON")
@@ -127,17 +166,31 @@ def _migrate(engine: Engine) -> None:
         version = _version(connection)
         if version == HEAD:
             return
-        if version is not None and version > HEAD:
-            raise SettingsError(
-                f"the ledger was written by a newer version ({version}; this one knows {HEAD}); update stillmotion"
-            )
+        _check_migratable(connection, version)
         from datasets.ledger.migrating import upgrade
 
         upgrade(connection)
 
 
-def _version(connection: Any) -> str | None:
+def _version(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
     return None if row is None else str(row[0])
+
+
+def _check_migratable(connection: Connection, version: str | None) -> None:
+    """Refuse a ledger of a newer program, and a database of another program before anything in it is changed."""
+    if version is None:
+        foreign = set(metadata.tables) & set(inspect(connection).get_table_names())
+    else:
+        foreign = set() if len(version) == len(HEAD) and version.isdecimal() else {"alembic_version"}
+    if foreign:
+        raise SettingsError(
+            f"the database at {_shown(connection.engine)} belongs to another program: its table {min(foreign)!r} is "
+            f"not the ledger's; {MOVE_AWAY}"
+        )
+    if version is not None and version > HEAD:
+        raise SettingsError(
+            f"the ledger was written by a newer version ({version}; this one knows {HEAD}); update stillmotion"
+        )

@@ -4,82 +4,46 @@ Times are this host's UTC clock; hosts that share a ledger are expected to agree
 """
 
 import os
-import socket
-import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
-import psutil
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from datasets.errors import LeaseBusyError
+from datasets.ledger.beats import Heart
+from datasets.ledger.processes import host_name, is_alive, own_birth
 from datasets.ledger.tables import leases
 
-BEATS_PER_PERIOD = 3
-
-
-def _process_name() -> str:
-    """Host, process number and start time: a number used again later is another process."""
-    return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time():.2f}"
-
-
-class LeaseKeeper:
-    """Beats for all leases that this process holds, from one thread."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._held: dict[str, Lease] = {}
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def add(self, lease: "Lease") -> None:
-        with self._lock:
-            self._held[lease.holder] = lease
-            if self._thread is None or not self._thread.is_alive():
-                self._stopping.clear()
-                self._thread = threading.Thread(target=self._beat, name="lease-keeper", daemon=True)
-                self._thread.start()
-
-    def remove(self, lease: "Lease") -> None:
-        with self._lock:
-            self._held.pop(lease.holder, None)
-
-    def stop(self) -> None:
-        self._stopping.set()
-
-    def _beat(self) -> None:
-        while not self._stopping.wait(self._pause()):
-            with self._lock:
-                held = list(self._held.values())
-            for lease in held:
-                lease.extend()
-
-    def _pause(self) -> float:
-        with self._lock:
-            periods = [lease.ttl_s for lease in self._held.values()]
-        return min(periods, default=1.0) / BEATS_PER_PERIOD
+BEATS_PER_PERIOD = 3  # two beats may fail before the lease runs out
 
 
 class Lease:
     """A claim on a key. ``lost`` turns true when somebody else took it over."""
 
-    def __init__(self, keeper: LeaseKeeper, tenant: str, key: str, ttl_s: float) -> None:
-        self._keeper = keeper
+    def __init__(self, engine: Engine, heart: Heart, tenant: str, key: str, ttl_s: float) -> None:
+        self._engine = engine
+        self._heart = heart
         self._tenant = tenant
+        self._held = False
         self.key = key
         self.ttl_s = ttl_s
-        self.holder = f"{_process_name()}|{uuid.uuid4().hex}"
+        # Host, process number and birth: a number used again later is another process.
+        self.holder = f"{host_name()}|{os.getpid()}|{own_birth():.2f}|{uuid.uuid4().hex}"
         self.lost = False
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between two beats."""
+        return self.ttl_s / BEATS_PER_PERIOD
 
     def try_acquire(self) -> bool:
         """Take the lease if it is free, expired, or held by a process of this host that is gone."""
-        with self._keeper.engine.begin() as connection:
+        with self._engine.begin() as connection:
             taken = self._take(connection)
         if taken:
-            self.lost = False
-            self._keeper.add(self)
+            self.lost, self._held = False, True
+            self._heart.add(self)
         return taken
 
     def _take(self, connection: Connection) -> bool:
@@ -96,21 +60,22 @@ class Lease:
         )
         return changed.rowcount == 1
 
-    def extend(self) -> None:
+    def beat(self) -> None:
         """Push the end further away; notice if the lease is somebody else's by now."""
-        expires = datetime.now(UTC) + timedelta(seconds=self.ttl_s)
-        with self._keeper.engine.begin() as connection:
+        with self._engine.begin() as connection:  # on SQLite this may wait, so the clock is read after it
+            expires = datetime.now(UTC) + timedelta(seconds=self.ttl_s)
             changed = connection.execute(
                 update(leases).where(*self._own_row(), leases.c.holder == self.holder).values(expires_at=expires)
             )
-        if changed.rowcount != 1:
-            self.lost = True
-            self._keeper.remove(self)
+        if changed.rowcount != 1 and self._held:  # not held: given back while the beat was on its way
+            self.lost, self._held = True, False
+            self._heart.remove(self)
 
     def release(self) -> None:
         """Give the lease back; one that was lost stays with whoever has it."""
-        self._keeper.remove(self)
-        with self._keeper.engine.begin() as connection:
+        self._held = False
+        self._heart.remove(self)
+        with self._engine.begin() as connection:
             connection.execute(delete(leases).where(*self._own_row(), leases.c.holder == self.holder))
 
     def _own_row(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -129,12 +94,5 @@ class Lease:
 
 def _is_gone(holder: str) -> bool:
     """Whether the holder was a process of this host that does not live any more. Of other hosts nothing is known."""
-    host, pid, started, _ = holder.split("|")
-    if host != socket.gethostname():
-        return False
-    try:
-        return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1.0
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.Error:
-        return False
+    host, pid, birth, _ = holder.rsplit("|", 3)
+    return host == host_name() and not is_alive(int(pid), born_by=float(birth), born_after=float(birth))

@@ -1,19 +1,18 @@
 """One tenant's transaction on the ledger. Every statement names the tenant; there is no way around it."""
 
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-import psutil
 from sqlalchemy import Connection, Row, Select, Table, func, insert, select, update
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
+from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
-from datasets.ledger.tables import json_ready
+from datasets.ledger.tables import json_ready, storable
 
 Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, ErrorRecord)
 LATEST = "latest"
@@ -119,9 +118,11 @@ class LedgerSession:
 
     def runs(self, limit: int = 20, status: str | None = None) -> list[RunRecord]:
         """The latest runs first."""
-        query = select(tables.runs).where(*self._where(tables.runs)).order_by(tables.runs.c.started_at.desc())
+        columns = tables.runs.c
+        query = select(tables.runs).where(*self._where(tables.runs))
+        query = query.order_by(columns.started_at.desc(), columns.run_id)
         if status is not None:
-            query = query.where(tables.runs.c.status == status)
+            query = query.where(columns.status == status)
         return [_record(RunRecord, row) for row in self._connection.execute(query.limit(limit))]
 
     def find_run(self, name: str) -> RunRecord:
@@ -134,22 +135,25 @@ class LedgerSession:
         if name == LATEST:
             found = self.runs(limit=1)
         else:
-            escaped = tables.runs.c.run_id.startswith(name, autoescape=True)
-            query = select(tables.runs).where(*self._where(tables.runs), escaped).limit(2)
+            run_id, wanted = tables.runs.c.run_id, storable(name)
+            begins_so = func.substr(run_id, 1, len(wanted)) == wanted  # LIKE has wildcards and, on SQLite, no case
+            query = select(tables.runs).where(*self._where(tables.runs), begins_so).order_by(run_id).limit(2)
             found = [_record(RunRecord, row) for row in self._connection.execute(query)]
         if not found:
             raise NotFoundError(f"the ledger has no run {name!r}; `stillmotion runs` lists them", run=name)
-        if len(found) > 1:
+        if len(found) > 1 and found[0].run_id != name:  # a whole id is shorter than what begins with it: it sorts first
             raise UsageError(f"several runs begin with {name!r}; give more of the id", run=name)
         return found[0]
 
     def items(self, run_id: str) -> list[ItemRecord]:
-        query = self._of_run(tables.items, run_id).order_by(tables.items.c.position)
+        query = self._of_run(tables.items, run_id).order_by(tables.items.c.position, tables.items.c.item)
         return [_record(ItemRecord, row) for row in self._connection.execute(query)]
 
     def stages(self, run_id: str) -> list[StageRecord]:
         columns = tables.stage_runs.c
-        query = self._of_run(tables.stage_runs, run_id).order_by(columns.started_at, columns.position)
+        query = self._of_run(tables.stage_runs, run_id).order_by(
+            columns.started_at, columns.position, columns.stage_run_id
+        )
         return [_record(StageRecord, row) for row in self._connection.execute(query)]
 
     def outputs(self, run_id: str) -> list[OutputRecord]:
@@ -157,7 +161,7 @@ class LedgerSession:
         return [_record(OutputRecord, row) for row in self._connection.execute(query)]
 
     def errors(self, run_id: str) -> list[ErrorRecord]:
-        query = self._of_run(tables.errors, run_id).order_by(tables.errors.c.at)
+        query = self._of_run(tables.errors, run_id).order_by(tables.errors.c.at, tables.errors.c.error_id)
         return [_record(ErrorRecord, row) for row in self._connection.execute(query)]
 
     def inputs_of(self, fingerprint: str) -> list[tuple[str, str]]:
@@ -210,14 +214,6 @@ def _record(kind: type[Record], row: Row[Any]) -> Record:
 
 
 def _is_orphan(run: RunRecord, silent_since: datetime) -> bool:
-    if run.host != socket.gethostname():
+    if run.host not in (host_name(), socket.gethostname()):
         return run.heartbeat_at < silent_since
-    return run.pid != os.getpid() and not _runs_since(run.pid, run.started_at)
-
-
-def _runs_since(pid: int, moment: datetime) -> bool:
-    """Whether a process with this number lives and is not a later one that got the number again."""
-    try:
-        return psutil.Process(pid).create_time() <= moment.timestamp() + 1.0
-    except psutil.Error:
-        return False
+    return not is_alive(run.pid, born_by=run.heartbeat_at.timestamp())

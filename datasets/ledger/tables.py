@@ -1,5 +1,6 @@
 """The tables. Every one has the tenant first in its key, so that no row can belong to two."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +41,16 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Words(TypeDecorator[str]):
+    """Text of any length. What no database can store as UTF-8 (a file name's undecodable bytes, NUL) is spelled out."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable(value)
+
+
 Json = JSON().with_variant(JSONB(), "postgresql")
 metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
@@ -59,7 +70,7 @@ runs = Table(
     Column("run_id", String(64), primary_key=True),
     Column("flow_run_id", String(64)),
     Column("flow", String(64), nullable=False),
-    Column("recipe", Text, nullable=False),
+    Column("recipe", Words, nullable=False),
     Column("parameters", Json, nullable=False),
     Column("status", String(32), nullable=False),
     Column("started_at", UtcTime, nullable=False),
@@ -79,9 +90,9 @@ items = Table(
     metadata,
     _tenant(),
     Column("run_id", String(64), primary_key=True),
-    Column("item", Text, primary_key=True),
+    Column("item", Words, primary_key=True),
     Column("position", Integer, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("source", Words, nullable=False),
     Column("asset_digest", String(64)),
     Column("status", String(32)),
     Column("reasons", Json, nullable=False),
@@ -94,7 +105,7 @@ stage_runs = Table(
     _tenant(),
     Column("stage_run_id", String(64), primary_key=True),
     Column("run_id", String(64), nullable=False),
-    Column("item", Text, nullable=False),
+    Column("item", Words, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("stage", Text, nullable=False),
     Column("fingerprint", String(64), nullable=False),
@@ -129,8 +140,8 @@ outputs = Table(
     metadata,
     _tenant(),
     Column("run_id", String(64), primary_key=True),
-    Column("item", Text, primary_key=True),
-    Column("path", Text, primary_key=True),
+    Column("item", Words, primary_key=True),
+    Column("path", Words, primary_key=True),
     Column("role", String(32), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("bytes", BigInteger, nullable=False),
@@ -149,10 +160,10 @@ errors = Table(
     _tenant(),
     Column("error_id", String(64), primary_key=True),
     Column("run_id", String(64), nullable=False),
-    Column("item", Text),
+    Column("item", Words),
     Column("stage", Text),
     Column("code", String(64), nullable=False),
-    Column("message", Text, nullable=False),
+    Column("message", Words, nullable=False),
     Column("facts", Json, nullable=False),
     Column("at", UtcTime, nullable=False),
     _run_key("errors"),
@@ -178,7 +189,14 @@ def tenant_tables() -> list[Table]:
 def json_ready(value: Any) -> Any:
     """Facts as JSON can hold them: what is not a plain value becomes its text."""
     if isinstance(value, dict):
-        return {str(key): json_ready(item) for key, item in value.items()}
+        return {storable(str(key)): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return storable(str(value))  # JSON knows neither NaN nor infinity
+
+
+def storable(text: str) -> str:
+    r"""The text, its lone surrogates and NULs written as ``\udcff`` and ``\x00``."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", r"\x00")

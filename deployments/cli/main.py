@@ -1,6 +1,7 @@
 """The command ``stillmotion``: its groups, its errors, its exit statuses. Heavy imports wait until they are needed."""
 
 import json
+import os
 import sys
 
 import click
@@ -40,7 +41,22 @@ def entry() -> None:
         status = INTERRUPTED
     except PipelineError as error:
         status = _refuse(error)
+    except Exception as error:
+        if os.environ.get("STILLMOTION_DEBUG"):
+            raise
+        status = _refuse(_Unexpected(_unexpected_words(error), type=type(error).__name__))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+class _Unexpected(PipelineError):
+    code = "unexpected"
+
+
+def _unexpected_words(error: Exception) -> str:
+    return (
+        f"an unexpected {type(error).__name__}: {error}; what was finished is kept, the same command goes on there; "
+        "with STILLMOTION_DEBUG=1 it shows where this happened, please report that"
+    )
 
 
 def _refuse(error: PipelineError) -> int:

@@ -14,6 +14,7 @@ from flows.opening import watched_by
 from flows.order import ProductOrder
 from flows.product import plan_product, product
 from flows.summary import RunSummary
+from tasks.prefect_stage import value_of
 
 
 def run_watched(photos: tuple[str, ...], recipe: str, common: Common, *, command: str) -> RunSummary:
@@ -39,8 +40,9 @@ def run_watched(photos: tuple[str, ...], recipe: str, common: Common, *, command
 
 def summary_of(state: Any) -> RunSummary:
     """The summary in a final state; what kept the flow from making one is raised."""
-    if isinstance(state.data, RunSummary):
-        return state.data
+    summary = value_of(state)
+    if isinstance(summary, RunSummary):
+        return summary
     result = state.result()
     assert isinstance(result, RunSummary)
     return result

@@ -17,10 +17,13 @@ PLAIN_SHARE = 0.75  # of the background that must lie near the surface
 LEAST_STEP = 1.0  # Lab units; a smaller departure from the surroundings cannot be told from noise
 GROW_ROUNDS = 40
 GROW_SIGMA = 2.0  # pixels of the analysis size over which the surroundings are averaged
+DRIFT = 4.0  # Lab units by which an unshaded backdrop may stray from its fitted surface
 SHADE_STEP = 4.0  # L units by which a soft shadow may darken across a few pixels; an object's edge is steeper
 SHADE_TINT = 5.0  # Lab units by which a shadow's tint may differ from the backdrop's
 DARKEST = 0.4  # share of the backdrop's lightness; a shadow is not darker
-HOLE_SHARE = 0.0008  # of the picture; smaller holes are print or reflections
+EVEN = 0.3  # Lab units; the mean departure that a view of the backdrop may always have
+EVEN_SCALES = 2.5  # of the backdrop's own roughness
+HOLE_SHARE = 0.0005  # of the picture; smaller holes are print or reflections
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def object_on(lab: Float32, backdrop: Backdrop, background: Bool) -> Bool:
     """Everything that a plain backdrop, grown over soft shadows from its safe part, does not reach."""
     ground = _grown(lab, backdrop, background)
     outside = _touching_edge(ground)
-    return ~(outside | _windows(lab - backdrop.surface, outside, backdrop.step))
+    return ~(outside | _windows(lab - backdrop.surface, outside, backdrop))
 
 
 def _grown(lab: Float32, backdrop: Backdrop, background: Bool) -> Bool:
@@ -89,10 +92,11 @@ def _grown(lab: Float32, backdrop: Backdrop, background: Bool) -> Bool:
     distance = np.sqrt(((lab - backdrop.surface) ** 2).sum(axis=2))
     ground = _touching_edge((distance < backdrop.step) & background)
     shaded = _may_be_shaded(lab, backdrop.surface)
+    close = shaded | (distance < DRIFT)
     for _ in range(GROW_ROUNDS):
         around, near = surroundings(lab, ground)
         off = lab - around
-        like = near & (np.sqrt((off**2).sum(axis=2)) < backdrop.step)
+        like = near & close & (np.sqrt((off**2).sum(axis=2)) < backdrop.step)
         tint = np.sqrt((off[..., 1:] ** 2).sum(axis=2))
         like |= near & shaded & (tint < backdrop.step) & (off[..., 0] < 0) & (off[..., 0] > -SHADE_STEP)
         grown = ground | like
@@ -127,18 +131,19 @@ def label_regions(mask: Bool) -> NDArray[np.int32]:
     return np.asarray(ndimage.label(mask)[0], dtype=np.int32)
 
 
-def _windows(off: Float32, outside: Bool, step: float) -> Bool:
-    """Holes of the object that show the backdrop: as far ``off`` its surface as the outside is, and not tiny."""
-    around = _filled(off, outside)
-    like = (np.sqrt(((off - around) ** 2).sum(axis=2)) < step) & ~outside
-    labels = label_regions(np.asarray(ndimage.binary_opening(like, iterations=1)))
-    if not labels.any():
-        return np.zeros_like(outside)
+def _windows(off: Float32, outside: Bool, backdrop: Backdrop) -> Bool:
+    """Holes of the object that show the backdrop: as far ``off`` its surface as the outside is, even, and not tiny.
+
+    A white label on white paper comes near the paper here and there, but not all over a region as paper does.
+    """
+    distance = np.sqrt(((off - _filled(off, outside)) ** 2).sum(axis=2))
+    like = (distance < backdrop.step) & ~outside
+    labels = label_regions(np.asarray(ndimage.binary_erosion(like, iterations=2)))
     area = np.bincount(labels.ravel())
-    open_ = area >= HOLE_SHARE * labels.size
-    open_[0] = False
-    core = open_[labels]
-    return np.asarray(ndimage.binary_propagation(core, mask=like))
+    uneven = np.bincount(labels.ravel(), weights=distance.ravel()) / np.maximum(area, 1)
+    show = (area >= HOLE_SHARE * labels.size) & (uneven < max(EVEN, EVEN_SCALES * backdrop.scale))
+    show[0] = False
+    return np.asarray(ndimage.binary_propagation(show[labels], mask=like))
 
 
 def _filled(lab: Float32, known: Bool) -> Float32:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_array, coo_matrix, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components, maximum_flow
 
 from model_blocks.embedded.superpixels import Superpixels
@@ -50,7 +50,7 @@ def divide(pieces: Superpixels, standing_out: Float, *, threshold: float) -> Boo
     inside = _with_pockets(pieces, inside, kernel)
     for _ in range(HULL_ROUNDS):
         inside = _within_hull(pieces, inside, place, kernel, seams)
-    return _without_shadow(pieces, inside, kernel)
+    return _without_shadow(pieces, inside)
 
 
 def _iterated(pieces: Superpixels, inside: Bool, place: Float, kernel: Float, seams: Float) -> Bool:
@@ -82,7 +82,7 @@ def _with_pockets(pieces: Superpixels, inside: Bool, kernel: Float) -> Bool:
 
 
 def _closed(mask: Bool) -> Bool:
-    """The mask with its narrow entrances shut and everything behind them filled; the frame's lower edge counts as shut."""
+    """The mask with narrow entrances shut and all behind them filled; the frame's lower edge counts as shut."""
     width = max(1, round(ENTRANCE * max(mask.shape)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     framed = np.pad(mask, ((width, 1), (width, width))).astype(np.uint8)
@@ -92,7 +92,7 @@ def _closed(mask: Bool) -> Bool:
 
 
 def _within_hull(pieces: Superpixels, inside: Bool, place: Float, kernel: Float, seams: Float) -> Bool:
-    """Cuts once more: in the bays of the object's convex hull colour alone decides, measured against what lies outside."""
+    """Cuts once more: in the bays of the convex hull colour alone decides, measured against what lies outside."""
     hull = _convex_hull(_main_part(inside[pieces.labels]))
     share = np.bincount(pieces.labels.ravel(), weights=hull.ravel()) / np.bincount(pieces.labels.ravel())
     outside = ~inside & (share < HULL_SHARE)
@@ -116,7 +116,7 @@ def _main_part(mask: Bool) -> Bool:
     return np.asarray(keep[labels])
 
 
-def _without_shadow(pieces: Superpixels, inside: Bool, kernel: Float) -> Bool:
+def _without_shadow(pieces: Superpixels, inside: Bool) -> Bool:
     """Drops pieces at the rim whose colour is that of the background nearby with most of its light gone.
 
     An object that is itself so dark that this would cost it a good part is left alone.
@@ -212,13 +212,13 @@ def _log_odds(kernel: Float, front: Float, back: Float) -> Float:
     """Log odds of each piece's colour between two weightings of the pieces."""
     ahead = (kernel * front[None, :]).sum(axis=1)
     behind = (kernel * back[None, :]).sum(axis=1)
-    return np.clip(np.log((ahead + 1e-5) / (behind + 1e-5)), -3, 3)
+    return np.asarray(np.clip(np.log((ahead + 1e-5) / (behind + 1e-5)), -3, 3), dtype=np.float64)
 
 
 def _seams(pieces: Superpixels) -> Float:
     a, b = pieces.neighbours.T
     distance2 = ((pieces.lab[a] - pieces.lab[b]) ** 2).sum(axis=1)
-    typical = max(float(distance2.mean()), 1.0)
+    typical = max(float(distance2.mean()), 1.0) if len(distance2) else 1.0
     return np.asarray(SEAM_WEIGHT * (np.exp(-distance2 / (0.5 * typical)) * 0.95 + 0.05), dtype=np.float64)
 
 
@@ -230,8 +230,8 @@ def minimum_cut(odds: Float, pairs: NDArray[np.int64], seams: Float) -> Bool:
     capacity = np.round(np.concatenate([np.maximum(odds, 0), np.maximum(-odds, 0), seams, seams]) * UNITS)
     starts = np.concatenate([np.full(count, source), nodes, pairs[:, 0], pairs[:, 1]])
     ends = np.concatenate([nodes, np.full(count, sink), pairs[:, 1], pairs[:, 0]])
-    graph = coo_matrix((capacity.astype(np.int32), (starts, ends)), shape=(count + 2, count + 2)).tocsr()
-    left: csr_matrix = (graph - maximum_flow(graph, source, sink).flow).tocsr()
+    graph = csr_array(coo_array((capacity.astype(np.int32), (starts, ends)), shape=(count + 2, count + 2)))
+    left = csr_array(graph - maximum_flow(graph, source, sink).flow)
     left.data = np.maximum(left.data, 0)
     left.eliminate_zeros()
     reached = breadth_first_order(left, source, return_predecessors=False)

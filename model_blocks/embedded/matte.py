@@ -204,7 +204,8 @@ def _projected(images: Tensor, front: _Known, back: _Known, prior: Tensor) -> tu
 def _likelier(images: Tensor, front: _Known, back: _Known, prior: Tensor) -> Tensor:
     """The prior after asking which side's colours, taken as a round Gaussian, explain the pixel better.
 
-    A print of many colours on a plain ground is told by not being the ground, where a line between two means tells nothing.
+    A print of many colours on a plain ground is told by not being the ground, where a line between two means says
+    nothing.
     """
     odds = torch.logit(prior, eps=PRIOR_EPS)
     both = (front.amount > 0) & (back.amount > 0)

@@ -53,7 +53,7 @@ def _edge_weight(pieces: Superpixels) -> Float:
 
 
 def _distances(points: Float) -> Float:
-    return np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
+    return np.asarray(np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=2)), dtype=np.float64)
 
 
 def _geodesic(pieces: Superpixels, colour: Float) -> Float:

@@ -26,7 +26,8 @@ COMPANION = 0.02  # of the largest piece; smaller ones are dropped
 LEAST = 0.3  # of what stands out that a cut should keep
 SAFE = 0.15  # what stands out less may be backdrop
 BAR = 0.02  # of the longer side: half the width of a part that counts as thin
-OUTLINE_ERROR = 2.0  # pixels of the analysis size by which the cut may miss the edge
+CUT_ERROR = 2.0  # pixels of the analysis size by which a cut of superpixels may miss the edge
+PLAIN_ERROR = 1.0  # the same for an outline found pixel by pixel on a plain backdrop
 
 
 class EmbeddedSegmenter:
@@ -47,24 +48,26 @@ class EmbeddedSegmenter:
 def _segment_one(image: Tensor) -> tuple[Tensor, float]:
     pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
     height, width = pixels.shape[:2]
-    mask, confidence = find_object(pixels)
+    mask, error, confidence = find_object(pixels)
     scale = max(height, width) / max(mask.shape)
     rough = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    radius = 1 + round(OUTLINE_ERROR * scale)
+    radius = 1 + round(error * scale)
     alpha, _ = alpha_from_probability(image, torch.from_numpy(rough)[None, None], radius=radius)
     return alpha, confidence
 
 
-def find_object(pixels: Float32) -> tuple[Bool, float]:
-    """The object's mask at the analysis size, and the confidence that there is one."""
+def find_object(pixels: Float32) -> tuple[Bool, float, float]:
+    """The object's mask at the analysis size, its error in pixels of that size, the confidence that there is one."""
     stands = standing_out(_lab(shrink(pixels, SALIENCY_SIDE)))
     lab = _lab(shrink(pixels, CUT_SIDE))
     height, width = lab.shape[:2]
     stands = np.asarray(cv2.resize(stands, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float64)
     mask = _divided(lab, stands)
-    mask = _on_plain(lab, mask, stands)
+    on_plain = _on_plain(lab, mask, stands)
+    error = CUT_ERROR if on_plain is None else PLAIN_ERROR
+    mask = mask if on_plain is None else on_plain
     mask = tidy(without_bars(mask))
-    return mask, _confidence(stands, mask)
+    return mask, error, _confidence(stands, mask)
 
 
 def _divided(lab: Float32, stands: Float) -> Bool:
@@ -79,13 +82,14 @@ def _divided(lab: Float32, stands: Float) -> Bool:
     return inside[pieces.labels]
 
 
-def _on_plain(lab: Float32, mask: Bool, stands: Float) -> Bool:
+def _on_plain(lab: Float32, mask: Bool, stands: Float) -> Bool | None:
+    """The object as what a plain backdrop leaves over; None where the backdrop is not plain."""
     background = ~np.asarray(ndimage.binary_dilation(mask, iterations=3)) & (stands < SAFE)
     backdrop = fit_backdrop(lab, background)
     if not backdrop.plain:
-        return mask
+        return None
     better = object_on(lab, backdrop, background)
-    return better if 0 < better.mean() < 0.95 else mask
+    return better if 0 < better.mean() < 0.95 else None
 
 
 def _lab(pixels: Float32) -> Float32:

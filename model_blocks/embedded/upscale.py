@@ -32,8 +32,8 @@ class EmbeddedUpscaler:
         self._phases = [phase_weights(scale, phase) for phase in range(scale)]
 
     def upscale(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, scale*H, scale*W), float32."""
-        images = images.float()
+        """(N, C, H, W) to (N, C, scale*H, scale*W), float32, or float64 for float64."""
+        images = images if images.dtype == torch.float64 else images.float()
         if self.scale == 1:
             return images.clone()
         low, high = self._range(images)

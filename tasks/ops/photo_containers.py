@@ -18,6 +18,10 @@ RESEND = "send the file again, or export it anew"
 _PNG_SIGNATURE = 8
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf"}
 _PNG_SINGLE = {b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf"}
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+# First column and row of each pass, and the steps between them
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INFLATED_AT_A_TIME = 1 << 20  # bytes
 _JPEG_SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # any marker but a stuffed zero, a restart, a fill byte
 _AVIF_HEADER = 65536  # bytes; the boxes that describe the picture come first
 _JPEG_EOI = b"\xff\xd9"
@@ -143,6 +147,50 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
             raise damaged("PNG", "a checksum does not match its data", offset=at)
         yield name, chunk, content
         at += 12 + length
+
+
+def refuse_short_png(data: bytes) -> None:
+    """Count the bytes of all rows: Pillow leaves missing rows black when the compressed stream ends in good order.
+
+    Args:
+        data: A PNG of checked size, as ``photo_body`` gives it.
+
+    Raises:
+        TruncatedError: Rows are missing.
+        DamagedError: The compressed stream is broken.
+    """
+    missing = _png_row_bytes(data[16:29])
+    inflater = zlib.decompressobj()
+    try:
+        for name, _, content in _png_chunks(data):
+            if name == b"IDAT":
+                missing -= _inflated_bytes(inflater, content, missing)
+    except zlib.error as error:
+        raise damaged("PNG", "its picture data does not inflate") from error
+    if missing > 0:
+        raise truncated("PNG", missing_bytes=missing)
+
+
+def _inflated_bytes(inflater: "zlib._Decompress", content: bytes, wanted: int) -> int:
+    """How many bytes come out, counted until there are ``wanted``, a piece at a time to spare memory."""
+    count = 0
+    while count < wanted and (rows := inflater.decompress(content, _INFLATED_AT_A_TIME)):
+        count += len(rows)
+        content = inflater.unconsumed_tail
+    return count
+
+
+def _png_row_bytes(header: bytes) -> int:
+    """Bytes of all rows with their filter bytes. Source: PNG specification, third edition, 7.2 and 8.1 (Adam7)."""
+    width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
+    depth, colour, interlaced = header[8], header[9], header[12]
+    bits = depth * _PNG_CHANNELS.get(colour, 1)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, step_x, step_y in passes:
+        columns, rows = -(-(width - left) // step_x), -(-(height - top) // step_y)
+        total += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    return total
 
 
 def _webp_body(data: bytes) -> Body:

@@ -1,0 +1,1 @@
+"""The report page: its template, its style and its script."""

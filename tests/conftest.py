@@ -1,0 +1,56 @@
+"""What all tests share: a place of their own, and one Prefect API server for the whole run."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+HOME = Path(tempfile.gettempdir()) / f"stillmotion-tests-{RUN}"
+
+(HOME / "prefect").mkdir(parents=True, exist_ok=True)
+
+# Prefect reads these when it is first imported, so they stand before any test module is.
+os.environ["PREFECT_HOME"] = str(HOME / "prefect")
+os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["STAMINA_TESTING"] = "1"
+for name in [name for name in os.environ if name.startswith("STILLMOTION_") and name != "STILLMOTION_SHARED"]:
+    del os.environ[name]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The controller removes what the run left; its server ends by itself."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[str]:
+    """The address of the run's API server, set for Prefect in this process and for its children."""
+    from deployments.api_server import attach_or_start, environment, wait_until_ready
+
+    server = attach_or_start(HOME / "prefect", idle_s=10)
+    wait_until_ready(server, timeout_s=90)
+    os.environ.update(environment(server))
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+    from prefect.settings import temporary_settings
+
+    updates = {
+        PREFECT_API_URL: server.url,
+        PREFECT_API_AUTH_STRING: server.auth_string,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+    }
+    with temporary_settings(updates):
+        yield server.url
+
+
+@pytest.fixture(autouse=True)
+def _own_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test keeps its storage and ledger to itself."""
+    monkeypatch.setenv("STILLMOTION_STORAGE_ROOT", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
