@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from datasets.errors import OutputDamagedError, OutputIncompleteError
-from datasets.identity import canonical_json, check_digest, digest_bytes
+from datasets.identity import check_digest, digest_bytes
 from datasets.notices import Notice
 from datasets.storage import PART, Storage
 
@@ -238,7 +238,3 @@ def read_manifest(place: OutputPlace) -> Manifest:
         )
     return manifest
 
-
-def facts_digest(facts: Mapping[str, object]) -> str:
-    """A digest of facts, for parameters too large to stand in a fingerprint themselves."""
-    return digest_bytes(canonical_json(facts).encode())

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed_version
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from prefect.context import FlowRunContext
 
 from datasets.errors import NotFoundError
-from datasets.ledger import ItemRecord, RunRecord
+from datasets.ledger import ItemRecord, RunHeart, RunRecord
 from datasets.settings import read_settings
 from flows.opening import open_books
 from flows.order import ProductOrder
@@ -50,6 +51,18 @@ def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Seque
         session.close_orphans(ORPHAN_AFTER)
         session.start_run(record)
         session.save_items(run.run_id, items)
+
+
+@contextmanager
+def alive(run: RunContext) -> Iterator[None]:
+    """While the block runs, the ledger hears that the run lives; interrupted, it is told so."""
+    with RunHeart(run.ledger, run.storage.tenant, run.run_id):
+        try:
+            yield
+        except KeyboardInterrupt:
+            with run.ledger.session(run.storage.tenant) as session:
+                session.finish_run(run.run_id, "interrupted", {"message": "interrupted by its user"})
+            raise
 
 
 def end_run(run: RunContext, summary: RunSummary) -> None:

@@ -12,12 +12,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
-from tasks.ops.names import safe_item_names
 
 from datasets.errors import SettingsError
 from datasets.settings import Settings, read_settings
 from flows.artifacts import publish_artifacts
-from flows.bookkeeping import begin_run, close_cancelled, close_crashed, close_failed, end_run
+from flows.bookkeeping import alive, begin_run, close_cancelled, close_crashed, close_failed, end_run
 from flows.items import grouped, plan_item, process_item
 from flows.opening import open_run, progress_of_caller
 from flows.order import ProductOrder
@@ -25,6 +24,7 @@ from flows.recipes import Recipe, parse_recipe
 from flows.reporting import write_report
 from flows.summary import ItemResult, RunSummary
 from tasks.context import RunContext
+from tasks.ops.names import safe_item_names
 from tasks.progress import Silent
 
 
@@ -59,7 +59,8 @@ def run_product(order: ProductOrder, settings: Settings) -> RunSummary:
     with open_run(_run_id(), settings, order, recipe, progress_of_caller()) as run:
         begin_run(run, order, recipe, names)
         run.progress.expect(len(names) * (len(grouped(recipe)) + 1))
-        items = _process_all(run, recipe, list(zip(names, order.photos, strict=True)), order)
+        with alive(run):
+            items = _process_all(run, recipe, list(zip(names, order.photos, strict=True)), order)
         summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun)
         end_run(run, summary)
         summary = write_report(run, summary, order.out_folder)
@@ -107,6 +108,7 @@ def _process_all(
         try:
             return tuple(future.result() for future in futures)
         except BaseException:
+            run.stopping.set()  # items under way end at their next stage
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from datasets.ledger import Ledger, OutputRecord, RunRecord, StageRecord
-
 from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteError
+from datasets.ledger import Ledger, OutputRecord, RunRecord, StageRecord
 from datasets.outputs import OutputPlace, read_manifest
 from datasets.storage import Storage, write_atomically
 from flows.report import ReportData, ReportItem, ReportStage, render_report
@@ -22,10 +21,13 @@ FindPlace = Callable[[str], OutputPlace]
 
 
 def write_report(run: RunContext, summary: RunSummary, folder: Path) -> RunSummary:
-    """Write ``report.html`` beside the results and note its path in the summary."""
+    """Write ``report.html`` beside the results and note its path in the summary; without a place it is left out."""
     path = folder / "report.html"
     data = gather(run.ledger, run.storage, run.run_id, path)
-    write_atomically(path, render_report(data).encode())
+    try:
+        write_atomically(path, render_report(data).encode())
+    except OSError:
+        return summary  # a full disk must not turn delivered pictures into a failed run
     return replace(summary, report=str(path))
 
 

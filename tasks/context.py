@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from datasets.ledger import Ledger
-
 from datasets.settings import Settings
 from datasets.storage import Storage
 from model_blocks.choice import ModelRef
@@ -19,7 +19,8 @@ from tasks.progress import Progress
 class RunContext:
     """The means of one run. ``models`` holds the chosen model of every capability the recipe needs.
 
-    A dry run takes outputs from the store, computes nothing and writes nothing.
+    A dry run takes outputs from the store, computes nothing and writes nothing. Once ``stopping`` is set, no stage
+    begins any more.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class RunContext:
     progress: Progress
     models: Mapping[str, ModelRef]
     dry: bool = False
+    stopping: Event = field(default_factory=Event)
 
 
 _CURRENT: ContextVar[RunContext] = ContextVar("stillmotion_run")

@@ -11,7 +11,6 @@ from typing import Any, Concatenate, ParamSpec, cast
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateDetails
-from prefect.results import ResultRecord
 from prefect.states import Completed
 
 from tasks.context import current_run
@@ -48,7 +47,7 @@ def stage_task(name: str) -> Callable[[Stage[Parameters]], Stage[Parameters]]:
 
 def value_of(state: State[Any]) -> object:
     """What a state carries, also a failed one; Prefect may have wrapped it in a record of its own."""
-    return state.data.result if isinstance(state.data, ResultRecord) else state.data
+    return getattr(state.data, "result", state.data)
 
 
 def _cached(outcome: StageOutcome) -> State[StageOutcome]:

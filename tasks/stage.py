@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from datasets.ledger import StageRecord
-
 from datasets.errors import PipelineError
 from datasets.frames import FrameReader
 from datasets.identity import fingerprint
+from datasets.ledger import StageRecord
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, find_output
 from model_blocks.choice import ModelRef
@@ -151,6 +150,8 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     place = OutputPlace(run.storage, key.fingerprint)
     if run.dry:
         return _look_up(item, key, source, place)
+    if run.stopping.is_set():
+        raise RunStoppedError("the run is being stopped; the same command goes on here")
     begun, started_at = time.perf_counter(), datetime.now(UTC)
     run.progress.started(item, key.label)
     try:
@@ -162,6 +163,12 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     record_stage(run, outcome, key, started_at)
     run.progress.finished(item, key.label, seconds=outcome.seconds, cached=outcome.cached, skipped=None)
     return outcome
+
+
+class RunStoppedError(PipelineError):
+    """The run was interrupted; nothing begins any more."""
+
+    code = "run_stopped"
 
 
 class WouldComputeError(PipelineError):

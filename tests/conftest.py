@@ -37,8 +37,12 @@ def prefect_api() -> Iterator[str]:
     server = attach_or_start(HOME / "prefect", idle_s=10)
     wait_until_ready(server, timeout_s=90)
     os.environ.update(environment(server))
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY
-    from prefect.settings import temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        temporary_settings,
+    )
 
     updates = {
         PREFECT_API_URL: server.url,

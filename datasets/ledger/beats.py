@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from datasets.errors import PipelineError
+
 if TYPE_CHECKING:
     from datasets.ledger.engine import Ledger
 
@@ -75,7 +77,10 @@ class Heart:
 def _beat(pulse: Pulse) -> None:
     try:
         pulse.beat()
-    except SQLAlchemyError as error:  # a database that is locked or away now may be there at the next beat
+    except (
+        PipelineError,
+        SQLAlchemyError,
+    ) as error:  # a database that is locked or away now may be there at the next beat
         LOGGER.info("a sign of life could not be written: %s", error)
 
 

@@ -17,6 +17,7 @@ from datasets.ledger.beats import Heart
 from datasets.ledger.leases import Lease
 from datasets.ledger.session import LedgerSession
 from datasets.ledger.tables import metadata
+from datasets.ledger.transactions import cause, shown, transaction
 
 HEAD = "0001"  # the newest migration; a test holds it against the folder
 BUSY_TIMEOUT_MS = 30_000
@@ -33,9 +34,13 @@ class Ledger:
 
     @contextmanager
     def session(self, tenant: str) -> Iterator[LedgerSession]:
-        """One transaction of one tenant: committed at the end, undone on an error."""
+        """One transaction of one tenant: committed at the end, undone on an error.
+
+        Raises:
+            StorageUnavailableError: The database is locked, full, away or not writable; nothing was written.
+        """
         check_tenant(tenant)
-        with self.engine.begin() as connection:
+        with transaction(self.engine) as connection:
             yield LedgerSession(connection, tenant)
 
     def lease(self, tenant: str, key: str, *, ttl_s: float = 15.0) -> Lease:
@@ -106,11 +111,11 @@ def _open(address: URL, synchronous: Synchronous) -> Ledger:
         _migrate(engine)
     except (OperationalError, OSError) as error:
         raise SettingsError(
-            f"the ledger at {_shown(engine)} cannot be opened: {_cause(error)}; check the folder's rights and space, "
+            f"the ledger at {shown(engine)} cannot be opened: {cause(error)}; check the folder's rights and space, "
             "or set STILLMOTION_LEDGER_URL",
         ) from error
     except DatabaseError as error:
-        raise SettingsError(f"the file at {_shown(engine)} is not a ledger: {_cause(error)}; {MOVE_AWAY}") from error
+        raise SettingsError(f"the file at {shown(engine)} is not a ledger: {cause(error)}; {MOVE_AWAY}") from error
     return Ledger(engine)
 
 
@@ -123,15 +128,7 @@ def _engine(address: URL, synchronous: Synchronous) -> Engine:
             "or use sqlite:///PATH"
         ) from error
     except (ArgumentError, TypeError) as error:
-        raise SettingsError(f"STILLMOTION_LEDGER_URL is not usable: {_cause(error)}; use sqlite:///PATH") from error
-
-
-def _shown(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error)
+        raise SettingsError(f"STILLMOTION_LEDGER_URL is not usable: {cause(error)}; use sqlite:///PATH") from error
 
 
 def _sqlite(address: URL, synchronous: Synchronous) -> Engine:
@@ -187,7 +184,7 @@ def _check_migratable(connection: Connection, version: str | None) -> None:
         foreign = set() if len(version) == len(HEAD) and version.isdecimal() else {"alembic_version"}
     if foreign:
         raise SettingsError(
-            f"the database at {_shown(connection.engine)} belongs to another program: its table {min(foreign)!r} is "
+            f"the database at {shown(connection.engine)} belongs to another program: its table {min(foreign)!r} is "
             f"not the ledger's; {MOVE_AWAY}"
         )
     if version is not None and version > HEAD:

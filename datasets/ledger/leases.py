@@ -14,6 +14,7 @@ from datasets.errors import LeaseBusyError
 from datasets.ledger.beats import Heart
 from datasets.ledger.processes import host_name, is_alive, own_birth
 from datasets.ledger.tables import leases
+from datasets.ledger.transactions import transaction
 
 BEATS_PER_PERIOD = 3  # two beats may fail before the lease runs out
 
@@ -39,7 +40,7 @@ class Lease:
 
     def try_acquire(self) -> bool:
         """Take the lease if it is free, expired, or held by a process of this host that is gone."""
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             taken = self._take(connection)
         if taken:
             self.lost, self._held = False, True
@@ -62,7 +63,7 @@ class Lease:
 
     def beat(self) -> None:
         """Push the end further away; notice if the lease is somebody else's by now."""
-        with self._engine.begin() as connection:  # on SQLite this may wait, so the clock is read after it
+        with transaction(self._engine) as connection:  # on SQLite this may wait, so the clock is read after it
             expires = datetime.now(UTC) + timedelta(seconds=self.ttl_s)
             changed = connection.execute(
                 update(leases).where(*self._own_row(), leases.c.holder == self.holder).values(expires_at=expires)
@@ -75,7 +76,7 @@ class Lease:
         """Give the lease back; one that was lost stays with whoever has it."""
         self._held = False
         self._heart.remove(self)
-        with self._engine.begin() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(delete(leases).where(*self._own_row(), leases.c.holder == self.holder))
 
     def _own_row(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -194,7 +194,7 @@ def json_ready(value: Any) -> Any:
         return [json_ready(item) for item in value]
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return storable(str(value))  # JSON knows neither NaN nor infinity
+    return storable(value if isinstance(value, str) else str(value))  # JSON knows neither NaN nor infinity
 
 
 def storable(text: str) -> str:

@@ -44,11 +44,11 @@ def entry() -> None:
     except Exception as error:
         if os.environ.get("STILLMOTION_DEBUG"):
             raise
-        status = _refuse(_Unexpected(_unexpected_words(error), type=type(error).__name__))
+        status = _refuse(_UnexpectedError(_unexpected_words(error), type=type(error).__name__))
     sys.exit(status if isinstance(status, int) else 0)
 
 
-class _Unexpected(PipelineError):
+class _UnexpectedError(PipelineError):
     code = "unexpected"
 
 

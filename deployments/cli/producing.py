@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from datasets.errors import SettingsError
+from deployments.api_server import ApiServer, attach_or_start, environment, wait_until_ready
 from deployments.cli.options import Common, common_options, read_common
+from deployments.prefect_profile import names_a_server
 
 QUIET = {  # Prefect's own console lines would stand between ours; its server still records the run
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -46,13 +48,15 @@ def demo(**values: Any) -> int:
 
 def run(photos: tuple[str, ...], recipe: str, common: Common) -> Any:
     """Run the product flow in this process, attached to the embedded Prefect server or the configured one."""
-    _prepare_environment(common)
+    server = _prepare_environment(common)
     from deployments.cli.running import run_watched
 
+    if server is not None:
+        wait_until_ready(server)  # it came up beside the imports
     return run_watched(photos, recipe, common, command=_command())
 
 
-def _prepare_environment(common: Common) -> None:
+def _prepare_environment(common: Common) -> ApiServer | None:
     """What Prefect reads when it is first imported, and the settings that the flow reads for itself."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -60,12 +64,12 @@ def _prepare_environment(common: Common) -> None:
     os.environ["STILLMOTION_TENANT"] = settings.tenant
     os.environ["STILLMOTION_DEVICE"] = settings.device
     os.environ["STILLMOTION_WORKERS"] = str(settings.workers)
-    if "PREFECT_API_URL" in os.environ or common.dry_run:
-        return
-    from deployments.api_server import attach_or_start, environment
-
-    server = attach_or_start(Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser())
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    if common.dry_run or names_a_server(home):
+        return None
+    server = attach_or_start(home)
     os.environ.update(environment(server))
+    return server
 
 
 def _command() -> str:

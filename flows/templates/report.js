@@ -8,8 +8,6 @@ function openComparison(box) {
   const show = () => {
     box.style.setProperty("--wipe", wipe.value + "%");
     wipe.setAttribute("aria-valuetext", `${wipe.value} % before, ${100 - wipe.value} % after`);
-    box.classList.toggle("all-before", wipe.value > 86);
-    box.classList.toggle("all-after", wipe.value < 14);
   };
   const follow = (event) => {
     const edges = box.getBoundingClientRect();

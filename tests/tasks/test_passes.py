@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datasets.errors import DiskTooSmallError, PlanTooLargeError, StorageUnavailableError, WorkerLostError
+from datasets.errors import DiskTooSmallError, PlanTooLargeError, StorageUnavailableError
 from datasets.frames import FrameReader, FrameSpec, chunk_key, create_frames, frames_entry, write_chunk
 from datasets.identity import digest_bytes
 from datasets.outputs import Manifest, OutputPlace
@@ -130,7 +130,7 @@ def test_a_halo_one_pixel_too_small_shows() -> None:
 
 def test_fused_equals_one_after_the_other() -> None:
     values = np.random.default_rng(1).integers(0, 256, (2, 9, 11, 3), dtype=np.uint8)
-    passes = [LocalPass(box_mean(1), halo_pixels=1), LocalPass(double, scale=2), ResamplePass(13, 7)]
+    passes: list[ChunkPass] = [LocalPass(box_mean(1), halo_pixels=1), LocalPass(double, scale=2), ResamplePass(13, 7)]
     step = values
     for each in passes:
         step = whole(step, each)
@@ -143,7 +143,7 @@ def test_finished_chunks_are_not_made_again(tmp_path: Path) -> None:
     def counted(frames: Frames) -> Frames:
         calls.append(1)
         if len(calls) == 3:
-            raise WorkerLostError("gone") if False else ValueError("a bug in the array function")
+            raise ValueError("a bug in the array function")
         return negative(frames)
 
     storage = open_storage(str(tmp_path), "default")

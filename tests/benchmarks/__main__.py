@@ -1,0 +1,38 @@
+"""``make bench``: one table per question, ratios within one run, with the machine, the versions and the spread."""
+
+import argparse
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.benchmarks import bench_engine, bench_matting, bench_upscale
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure speed, memory and quality.")
+    parser.add_argument("--truth", type=Path, default=None, help="folder with matting truth cases")
+    truth = parser.parse_args().truth
+    questions: list[tuple[str, Callable[[], object]]] = [
+        ("How well are products cut out?", lambda: bench_matting.run(truth)),
+        ("How well are pictures enlarged?", bench_upscale.run),
+        ("What does the chunk engine cost on top of the array function?", bench_engine.run),
+    ]
+    print(machine())
+    for question, answer in questions:
+        print(f"\n{question}")
+        answer()
+
+
+def machine() -> str:
+    """Where the numbers come from."""
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("torch", "numpy", "opencv-python-headless", "zarr", "dask")
+    )
+    where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    return f"{where}, Python {platform.python_version()}, {versions}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The registry and the choice of models: names, policies, purposes, and what makes a fingerprint."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import ModelUnknownError
+from model_blocks.capabilities import Matter, Segmenter, Upscaler
+from model_blocks.choice import ModelRef, choose_device, choose_model
+from model_blocks.registry import MODELS, find_model, known_models
+from model_blocks.runtime import matter, segmenter, upscaler
+
+
+def test_names_are_unique_and_every_capability_has_an_embedded_model() -> None:
+    names = [facts.name for facts in MODELS]
+    assert len(names) == len(set(names))
+    for capability in {facts.capability for facts in MODELS}:
+        assert any(facts.embedded for facts in known_models(capability))
+
+
+@pytest.mark.parametrize("facts", MODELS, ids=lambda facts: facts.name)
+def test_every_model_is_made_and_does_what_it_is_registered_for(facts: object) -> None:
+    known = find_model(str(getattr(facts, "name")))  # noqa: B009 - the parameter is typed as an object
+    ref = ModelRef(known.name, "", "cpu")
+    if known.capability == "segment":
+        assert isinstance(segmenter(ref), Segmenter)
+    elif known.capability == "matte":
+        assert isinstance(matter(ref), Matter)
+    else:
+        assert isinstance(upscaler(ref, 3), Upscaler)
+        assert upscaler(ref, 3).scale == 3
+
+
+def test_a_model_is_made_once_per_process() -> None:
+    ref = ModelRef("embedded-segmenter", "", "cpu")
+    assert segmenter(ref) is segmenter(ModelRef("embedded-segmenter", "", "cpu"))
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ModelUnknownError, match="registered: embedded-segmenter"):
+        choose_model("segment", {"segment": "matte-xl"}, device="cpu", purpose="commercial")
+
+
+def test_a_model_of_another_capability_is_no_answer() -> None:
+    with pytest.raises(ModelUnknownError, match="for segment"):
+        choose_model("segment", {"segment": "embedded-upscaler"}, device="cpu", purpose="commercial")
+
+
+@pytest.mark.parametrize("selection", ["auto", "embedded", {"upscale": "embedded-upscaler"}, {}])
+def test_the_embedded_model_is_chosen_where_nothing_else_is(selection: str | dict[str, str]) -> None:
+    assert choose_model("upscale", selection, device="auto", purpose="commercial").name == "embedded-upscaler"
+
+
+def test_official_models_are_not_replaced_silently() -> None:
+    with pytest.raises(ModelUnknownError, match="official"):
+        choose_model("upscale", "official", device="cpu", purpose="commercial")
+
+
+def test_identity_holds_what_decides_pixels() -> None:
+    identity = ModelRef("embedded-upscaler", "", "cpu").identity
+    assert {"name", "version", "weights", "precision", "device_class", "libraries"} == set(identity)
+    assert identity != ModelRef("embedded-upscaler", "", "cuda").identity
+    assert identity != ModelRef("embedded-upscaler", "0" * 64, "cpu").identity
+
+
+def test_a_stated_device_is_taken_as_it_is() -> None:
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("auto") in ("cpu", "cuda")
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_saved_choice_of_models_is_found_by_its_name() -> None:
+    from model_blocks.blocks import ModelSelection, load_selection
+
+    ModelSelection(upscale="embedded-upscaler").save("shop", overwrite=True)
+    assert load_selection("shop") == {"segment": "auto", "matte": "auto", "upscale": "embedded-upscaler"}
+    with pytest.raises(ModelUnknownError, match="nowhere"):
+        load_selection("nowhere")
+
+
+def test_looking_at_the_registry_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, model_blocks.registry; print([m for m in ('torch', 'cv2', 'prefect', 'dask') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=True)
+    assert done.stdout.strip() == "[]"
