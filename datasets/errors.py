@@ -1,24 +1,29 @@
 """The error tree. Every failure a user can meet has a stable code, facts, and a sentence that says what to do.
 
     PipelineError
-    ├── RetryableError              the same call may succeed later
-    │   ├── StorageUnavailableError     storage_unavailable
-    │   ├── LeaseBusyError              lease_busy
-    │   └── WorkerLostError             worker_lost
-    └── PermanentError              the same call will fail again
-        ├── SettingsError               settings
-        ├── UsageError                  usage
-        ├── IntakeError                 (leaves in tasks/ops/photo_errors.py)
-        ├── FrameShapeError             frame_shape
-        ├── PlanTooLargeError           plan_too_large
-        ├── DiskTooSmallError           disk_too_small
-        ├── NoResourceError             no_resource
-        ├── ChunkFailedError            chunk_failed
-        ├── OutputIncompleteError       output_incomplete
-        ├── OutputDamagedError          output_damaged
-        ├── ModelUnknownError           model_unknown
-        ├── RecipeError                 recipe
-        └── NotFoundError               not_found
+    ├── RetryableError               the same call may succeed later
+    │   ├── StorageUnavailableError      storage_unavailable
+    │   ├── LeaseBusyError               lease_busy
+    │   └── WorkerLostError              worker_lost
+    ├── PermanentError               the same call will fail again
+    │   ├── SettingsError                settings
+    │   ├── UsageError                   usage
+    │   ├── RecipeError                  recipe
+    │   ├── NotFoundError                not_found
+    │   ├── UnreadableError              unreadable            tasks/intake.py
+    │   ├── IntakeError                  and its leaves        tasks/ops/photo_errors.py
+    │   ├── FormatLimitError             format_limit          tasks/ops/encode.py
+    │   ├── LutInvalidError              lut_invalid           tasks/ops/lut.py
+    │   ├── FrameShapeError              frame_shape
+    │   ├── PlanTooLargeError            plan_too_large
+    │   ├── DiskTooSmallError            disk_too_small
+    │   ├── NoResourceError              no_resource
+    │   ├── OutputIncompleteError        output_incomplete
+    │   ├── OutputDamagedError           output_damaged
+    │   ├── ModelUnknownError            model_unknown
+    │   └── ApiServerError               api_server            deployments/api_server.py
+    ├── RunStoppedError              run_stopped               tasks/stage.py
+    └── WouldComputeError            would_compute             tasks/stage.py, dry runs only
 
 A released code keeps its meaning. The ledger stores ``code`` and ``facts`` and never parses a message.
 """
@@ -98,10 +103,6 @@ class DiskTooSmallError(PermanentError):
 
 class NoResourceError(PermanentError):
     code = "no_resource"
-
-
-class ChunkFailedError(PermanentError):
-    code = "chunk_failed"
 
 
 class OutputIncompleteError(PermanentError):

@@ -237,4 +237,3 @@ def read_manifest(place: OutputPlace) -> Manifest:
             fingerprint=place.fingerprint,
         )
     return manifest
-

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
         if self.ledger_url:
             return self.ledger_url
         folder = self.local_root or Path(platformdirs.user_data_dir("stillmotion"))
-        return f"sqlite:///{folder / 'ledger.db'}"
+        return f"sqlite:///{quote(str(folder / 'ledger.db'))}"
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -1,7 +1,6 @@
 """Keeps ledger and Prefect in step: runs begin, beat and end in both; hooks catch the ends that the flow cannot see."""
 
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,7 @@ from prefect.context import FlowRunContext
 
 from datasets.errors import NotFoundError
 from datasets.ledger import ItemRecord, RunHeart, RunRecord
+from datasets.ledger.processes import host_name
 from datasets.settings import read_settings
 from flows.opening import open_books
 from flows.order import ProductOrder
@@ -37,7 +37,7 @@ def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Seque
         started_at=now,
         finished_at=None,
         heartbeat_at=now,
-        host=socket.gethostname(),
+        host=host_name(),
         pid=os.getpid(),
         version=installed_version("stillmotion"),
         purpose=order.purpose,

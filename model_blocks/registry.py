@@ -30,7 +30,7 @@ class ModelFacts:
         conventions: Value range, colour order, size rule.
         halo_pixels: Input pixels around an output pixel that it depends on; None: the whole picture.
         scale: Output pixels per input pixel along a side; None where the caller chooses.
-        memory_factor: Working bytes per input value, measured.
+        memory_factor: Working bytes per value of the larger of input and output, measured.
         libraries: Installed packages whose version decides the pixels.
     """
 
@@ -57,13 +57,13 @@ MODELS: tuple[ModelFacts, ...] = (
     ModelFacts(
         name="embedded-segmenter",
         capability="segment",
-        architecture="border colour model, saliency and graph cut (Rother, Kolmogorov, Blake 2004)",
+        architecture="superpixels with boundary connectivity (Zhu et al. 2014), colour densities, minimum cut",
         factory="model_blocks.embedded.segment:EmbeddedSegmenter",
         version=1,
         embedded=True,
         licence="Apache-2.0",
         conventions="RGB 0..1, whole picture, longer side at most working_side",
-        memory_factor=24.0,
+        memory_factor=36.0,
         libraries=("opencv-python-headless", "numpy", "scipy"),
     ),
     ModelFacts(
@@ -75,7 +75,7 @@ MODELS: tuple[ModelFacts, ...] = (
         embedded=True,
         licence="Apache-2.0",
         conventions="RGB 0..1, trimap 0, 0.5, 1",
-        memory_factor=80.0,
+        memory_factor=48.0,
         libraries=("opencv-python-headless", "numpy", "torch"),
     ),
     ModelFacts(
@@ -87,7 +87,7 @@ MODELS: tuple[ModelFacts, ...] = (
         embedded=True,
         licence="Apache-2.0",
         conventions="RGB 0..1, any number of channels, scale 1 to 8",
-        memory_factor=40.0,
+        memory_factor=45.0,
         libraries=("numpy", "torch"),
     ),
 )

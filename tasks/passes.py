@@ -43,7 +43,7 @@ class LocalPass:
         halo_frames: Frames on each side.
         scale: Output pixels per input pixel along one side.
         channels: Channels of the output; None: those of the input.
-        memory_factor: Working bytes per input value, measured for the function.
+        memory_factor: Working bytes per output value, measured for the function.
     """
 
     function: Callable[[Pixels], Pixels]

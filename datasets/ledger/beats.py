@@ -77,10 +77,8 @@ class Heart:
 def _beat(pulse: Pulse) -> None:
     try:
         pulse.beat()
-    except (
-        PipelineError,
-        SQLAlchemyError,
-    ) as error:  # a database that is locked or away now may be there at the next beat
+    # A database that is locked or away now may be there at the next beat.
+    except (PipelineError, SQLAlchemyError) as error:
         LOGGER.info("a sign of life could not be written: %s", error)
 
 

@@ -14,16 +14,27 @@ function openComparison(box) {
     wipe.value = Math.round((100 * (event.clientX - edges.left)) / edges.width);
     show();
   };
+  let atTouch = wipe.value;
   box.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     box.setPointerCapture(event.pointerId);
     box.classList.add("held");
     wipe.focus({ preventScroll: true });
+    atTouch = wipe.value;
+    if (event.pointerType === "touch") return; // it may be the start of a scroll
     follow(event);
-    if (event.pointerType === "mouse") event.preventDefault();
+    event.preventDefault();
   });
   box.addEventListener("pointermove", (event) => {
     if (box.classList.contains("held")) follow(event);
+  });
+  box.addEventListener("pointerup", (event) => {
+    if (box.classList.contains("held")) follow(event);
+  });
+  // The browser takes the pointer away when the finger scrolls the page: that was not meant for the picture.
+  box.addEventListener("pointercancel", () => {
+    wipe.value = atTouch;
+    show();
   });
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
     box.addEventListener(end, () => box.classList.remove("held"));

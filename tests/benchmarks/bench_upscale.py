@@ -35,7 +35,8 @@ def _photographs(side: int) -> list[NDArray[np.uint8]]:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is not None:
             ratio = min(1.0, side / max(image.shape[:2]))
-            found.append(np.asarray(cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)))
+            small = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
+            found.append(np.asarray(small, dtype=np.uint8))
     return found
 
 
@@ -44,7 +45,7 @@ def _measured(photographs: list[NDArray[np.uint8]], scale: int) -> dict[str, lis
     for image in photographs:
         height, width = (extent // scale * scale for extent in image.shape[:2])
         truth = image[:height, :width]
-        small = cv2.resize(truth, (width // scale, height // scale), interpolation=cv2.INTER_AREA)
+        small = np.asarray(cv2.resize(truth, (width // scale, height // scale), interpolation=cv2.INTER_AREA), np.uint8)
         for name, kernel in (("bicubic", cv2.INTER_CUBIC), ("lanczos4", cv2.INTER_LANCZOS4), ("embedded", None)):
             begun = time.perf_counter()
             made = (
@@ -59,7 +60,7 @@ def _embedded(small: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     images = torch.from_numpy(small.astype(np.float32) / 255).permute(2, 0, 1)[None]
     with torch.inference_mode():
         made = EmbeddedUpscaler(scale).upscale(images)[0].permute(1, 2, 0).clamp(0, 1).numpy()
-    return np.rint(made * 255).astype(np.uint8)
+    return np.asarray(np.rint(made * 255), dtype=np.uint8)
 
 
 def _quality(truth: NDArray[np.uint8], made: NDArray[np.uint8]) -> tuple[float, float]:

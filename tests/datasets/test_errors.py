@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-import datasets
+import datasets.errors
 import model_blocks
 import tasks
 from datasets.errors import PipelineError, RetryableError, WorkerLostError, worth_retrying
@@ -32,6 +32,12 @@ def test_every_code_is_given_once() -> None:
 def test_every_leaf_has_a_code_of_its_own() -> None:
     leaves = [kind for kind in every_error() if not kind.__subclasses__()]
     assert [kind.__name__ for kind in leaves if "code" not in kind.__dict__] == []
+
+
+def test_the_tree_names_every_error_outside_intake() -> None:
+    drawn = datasets.errors.__doc__ or ""
+    leaves = [kind for kind in every_error() if not kind.__module__.endswith("photo_errors")]
+    assert [kind.__name__ for kind in leaves if kind.__name__ not in drawn] == []
 
 
 @pytest.mark.parametrize("kind", every_error())

@@ -14,12 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
+from sqlalchemy.engine import make_url
 
 from datasets.errors import SettingsError, StorageUnavailableError
 from datasets.ledger import Ledger, migrating, open_ledger
 from datasets.ledger.engine import HEAD
 from datasets.ledger.migrating import alembic_config
 from datasets.ledger.tables import metadata, tenant_tables
+from datasets.ledger.transactions import transaction
 from tests.datasets.ledger_rows import PROCESSES, a_run, join_all, start
 
 
@@ -179,6 +181,13 @@ def test_an_address_that_is_none_is_refused_without_showing_its_password(url: st
     assert "STILLMOTION_LEDGER_URL" in error.message
     assert "sqlite:///PATH" in error.message
     assert "hunter2" not in f"{error.message} {error.facts}"
+
+
+def test_an_error_while_working_does_not_show_the_password(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger.engine, "url", make_url("postgresql://anna:hunter2@host/books"))
+    with pytest.raises(StorageUnavailableError, match="anna") as caught, transaction(ledger.engine) as connection:
+        connection.exec_driver_sql("SELECT * FROM nothing")
+    assert "hunter2" not in f"{caught.value.message} {caught.value.facts}"
 
 
 def test_one_ledger_per_process_and_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,23 @@ def test_the_slider_follows_a_finger(visit: Visit) -> None:
     assert wipe_of(page) == pytest.approx((25, 25), abs=1)
 
 
+def test_a_finger_that_scrolls_the_page_leaves_the_slider_alone(visit: Visit) -> None:
+    page = visit(sample_run(3), width=390, has_touch=True, is_mobile=True, reduced_motion="reduce")
+    compare = page.locator(".compare").first
+    compare.evaluate("box => box.scrollIntoView({block: 'center', behavior: 'instant'})")
+    edges, scrolled = compare.bounding_box(), page.evaluate("scrollY")
+    assert edges is not None
+    x, y = edges["x"] + edges["width"] * 0.25, edges["y"] + edges["height"] / 2
+    finger = page.context.new_cdp_session(page)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 16):
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 10 * step}]})
+        page.wait_for_timeout(16)  # a frame
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("before => scrollY > before + 50", arg=scrolled)
+    assert wipe_of(page) == (50, 50)
+
+
 def test_the_slider_obeys_the_keyboard_and_says_where_it_is(visit: Visit) -> None:
     page = visit(sample_run(1))
     wipe = page.locator(".wipe").first
