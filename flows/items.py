@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datasets.ledger import ErrorRecord, OutputRecord
-
 from datasets.errors import PipelineError
+from datasets.ledger import ErrorRecord, OutputRecord
 from datasets.outputs import OutputPlace
 from datasets.storage import write_atomically
 from flows.recipes import INTAKE, SINKS, Recipe, Step

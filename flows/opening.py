@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from datasets.ledger import Ledger, open_ledger
-
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
 from flows.order import ProductOrder

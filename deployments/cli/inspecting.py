@@ -23,7 +23,6 @@ def _echo(document: object, as_json: bool, lines: Callable[[], Any]) -> None:
 
 def _books(settings: Settings) -> tuple[Any, Any]:
     from datasets.ledger import open_ledger
-
     from datasets.storage import open_storage
 
     return open_storage(settings.storage_root, settings.tenant), open_ledger(settings.ledger)
@@ -156,9 +155,8 @@ def _lines(document: dict[str, Any]) -> Any:
 @tenant_option
 def report(run: str, out: str, tenant: str | None) -> int:
     """Write the report of a run again. RUN is the beginning of its id, or 'latest'."""
-    from flows.report import render_report
-
     from datasets.storage import write_atomically
+    from flows.report import render_report
     from flows.reporting import gather
 
     storage, ledger = _books(read_settings(tenant=tenant))
