@@ -21,12 +21,13 @@ from model_blocks.embedded.neighbourhood import (
 
 SURE = 0.95  # a probability beyond this, or below one minus this, may be taken as known
 SENSOR_NOISE = 0.01**2  # variance of a channel that JPEG and the sensor add, 0..1 units
-PRIOR_SPREAD = 0.35  # how far, as a standard deviation of alpha, the given probability may be off in the band
+PRIOR_SPREAD = 0.22  # how far, as a standard deviation of alpha, the given probability may be off in the band
 COLOUR_NOISE = 0.015**2  # the same with the ringing of JPEG at edges
 PRIOR_EPS = 0.05  # the given probability is never taken for more certain than this in the band
 EVIDENCE_LIMIT = 4.0  # log odds that colour likelihoods may weigh
-FLAT = 1e-4  # variance of the guide below which the smoothing sees no edge
+FLAT = 1e-3  # variance of the guide below which the smoothing sees no edge: grain of wood and cloth
 HAZE = 0.03  # alpha this close to 0 or 1 after smoothing is leftover of the smoothing
+GRAIN = 0.15  # the same where the band is only as good as an outline found at working size: grain of the ground
 MATTER_LEVELS = 6
 BLOCK = 192  # pixels; small enough for the caches, large enough that the halo costs little
 
@@ -155,13 +156,15 @@ def _matte(images: Tensor, trimaps: Tensor, prior: Tensor | None, reach: _Reach)
     inside, outside = (trimaps == 1).float(), (trimaps == 0).float()
     front = known_colours(images, inside, levels=reach.levels)
     back = known_colours(images, outside, levels=reach.levels)
+    haze = GRAIN
     if prior is None:
+        haze = HAZE
         prior = (front.amount + 1e-6) / (front.amount + back.amount + 2e-6)
     raw, trust = _projected(images, front, back, prior)
     raw = torch.where(trimaps == 0.5, raw, trimaps)
     trust = torch.where(trimaps == 0.5, trust, torch.ones_like(trust))
     smooth = guided_filter(images, raw, trust, radius=reach.smoothing, smoothness=FLAT)
-    smooth = ((smooth - HAZE) / (1 - 2 * HAZE)).clamp(0, 1)
+    smooth = ((smooth - haze) / (1 - 2 * haze)).clamp(0, 1)
     alpha = torch.where(trimaps == 0.5, smooth, trimaps)
     return alpha, _decontaminated(images, alpha, front.colour, back.colour)
 
