@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
 
 from datasets.ledger import open_ledger
 from datasets.settings import read_settings
@@ -253,6 +259,32 @@ def test_the_report_and_the_json_tell_the_same(tmp_path: Path) -> None:
     page = Path(document["report"]).read_text()
     for output in document["items"][0]["outputs"]:
         assert output["sha256"] in page
+
+
+def test_sixteen_bits_go_through_every_stage(tmp_path: Path) -> None:
+    pixels = (np.arange(40 * 50 * 3).reshape(40, 50, 3) * 10 % 65536).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), pixels)
+    stages = [
+        {"stage": "upscale", "factor": 2},
+        {"stage": "grade", "exposure_stops": 0.1},
+        {"stage": "compose", "width": 120, "height": 100, "preset": "transparent"},
+        {"stage": "publish"},
+    ]
+    (item,) = run(tmp_path / "deep.png", recipe=stages).items
+    made = cv2.imread(str(item.outputs[0].path), cv2.IMREAD_UNCHANGED)
+    assert (made.dtype, made.shape) == (np.uint16, (100, 120, 4))
+    assert len(np.unique(made[..., :3] % 257)) > 2  # values that eight bits do not have
+
+
+def test_the_prefect_ui_is_given_pictures_table_and_summary(tmp_path: Path) -> None:
+    summary = run(save_product(tmp_path / "a.png"))
+    asked = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(summary.run_id)]))
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=asked)}
+    assert set(artifacts) == {"before-after", "stages", "summary"}
+    assert str(artifacts["before-after"].data).count("data:image/webp;base64,") == 2
+    assert "cutout" in str(artifacts["stages"].data)
+    assert "delivered" in str(artifacts["summary"].data)
 
 
 def test_a_notebook_cell_with_a_bad_order_is_refused_by_field() -> None:
