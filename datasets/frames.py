@@ -147,16 +147,23 @@ def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixel
 
 
 def finished_chunks(place: OutputPlace, spec: FrameSpec) -> dict[str, int]:
-    """Checksums of the chunks that an interrupted run finished under the same plan."""
+    """Checksums of the chunks that an interrupted run finished under the same plan and that are still there."""
     done: dict[str, int] = {}
+    stored = place.stored_objects()
     for name in place.storage.list_names(place.inside(MARKS)):
         try:
             mark = json.loads(place.storage.read_bytes(place.inside(f"{MARKS}/{name}")))
         except ValueError:
             continue  # half a mark is no mark
-        if mark.get("chunks") == list(spec.chunks):
-            done[name.removesuffix(".json")] = int(mark["crc32c"])
+        key = name.removesuffix(".json")
+        if mark.get("chunks") == list(spec.chunks) and _chunk_path(key) in stored:
+            done[key] = int(mark["crc32c"])
     return done
+
+
+def _chunk_path(key: str) -> str:
+    """Where Zarr keeps a chunk inside the output."""
+    return f"{FRAMES}/pixels/c/{key.replace('.', '/')}/0"
 
 
 def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:

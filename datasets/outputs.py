@@ -198,18 +198,21 @@ class OutputPlace:
 
 
 def find_output(place: OutputPlace) -> Manifest | None:
-    """The manifest of an output that is whole, else None: every object it names is there in its size.
-
-    An output whose bytes are gone is discarded here, so that it is made again.
-    """
+    """The manifest of an output that is whole, else None: every object it names is there in its size."""
     try:
         manifest = read_manifest(place)
     except OutputIncompleteError:
         return None
-    if place.stored_objects() != manifest.objects:
+    return manifest if place.stored_objects() == manifest.objects else None
+
+
+def clear_damage(place: OutputPlace) -> None:
+    """Discard an output that was finished and is not whole any more; leave what an interrupted run began.
+
+    Only the holder of the output's lease may call this: somebody else could be making it anew.
+    """
+    if place.storage.exists(place.inside(MANIFEST)) and find_output(place) is None:
         place.discard()
-        return None
-    return manifest
 
 
 def read_manifest(place: OutputPlace) -> Manifest:

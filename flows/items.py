@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datasets.errors import PipelineError
+from datasets.assets import asset_path
+from datasets.errors import OutputDamagedError, PipelineError, StorageUnavailableError
 from datasets.ledger import ErrorRecord, OutputRecord
 from datasets.outputs import OutputPlace
 from datasets.storage import write_atomically
@@ -24,6 +25,8 @@ from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
+MOST_REPAIRS = 8  # ways through the recipe in which something stored turned out damaged; then the disk is to blame
+
 
 class _Journey:
     """The state of one item on its way."""
@@ -33,6 +36,7 @@ class _Journey:
         self.pictures: dict[str, Picture] = {}
         self.stages: list[StageOutcome] = []
         self.delivered: list[Delivered] = []
+        self.at = INTAKE
 
     def keep(self, name: str, outcome: StageOutcome) -> None:
         self.pictures[name] = outcome.picture
@@ -40,28 +44,60 @@ class _Journey:
 
 
 def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
-    """Take one photograph through a recipe.
+    """Take one photograph through a recipe. Stored bytes that turn out to be damaged on the way are made again.
 
     Returns:
         What became of it; errors become reasons and are kept in the ledger.
     """
-    journey = _Journey(item, source, recipe, out)
-    step_name = INTAKE
+    for _ in range(MOST_REPAIRS):
+        journey = _Journey(item, source, recipe, out)
+        try:
+            return _travel(journey)
+        except OutputDamagedError as error:
+            _forget(error)
+            current_run().progress.again(item, len(journey.stages))
+    return _failed(journey, Reason.of_error(_storage_error(item)))
+
+
+def _travel(journey: _Journey) -> ItemResult:
+    """All steps, one after the other.
+
+    Raises:
+        OutputDamagedError: Something in the store is not what was written.
+    """
     try:
-        journey.keep(INTAKE, intake(item, source))
-        for group in grouped(recipe):
-            step_name = group[-1].config.stage_name
+        journey.keep(INTAKE, intake(journey.item, journey.source))
+        for group in grouped(journey.recipe):
+            journey.at = group[-1].config.stage_name
             _run_group(journey, group)
+    except OutputDamagedError:
+        raise
     except PipelineError as error:
-        return _failed(journey, step_name, Reason.of_error(error))
+        return _failed(journey, Reason.of_error(error))
     except Exception as error:
         message = (
-            f"{step_name} ended in an unexpected {type(error).__name__}: {error}; "
+            f"{journey.at} ended in an unexpected {type(error).__name__}: {error}; "
             "`stillmotion show RUN --json` holds the details, please report them"
         )
         facts: dict[str, object] = {"type": type(error).__name__, "traceback": traceback.format_exc()}
-        return _failed(journey, step_name, Reason("unexpected", message, facts, "error"))
+        return _failed(journey, Reason("unexpected", message, facts, "error"))
     return _result(journey, "delivered")
+
+
+def _forget(error: OutputDamagedError) -> None:
+    """Remove the damaged thing from the store, so that the next way through finds it missing and makes it again."""
+    storage = current_run().storage
+    if "fingerprint" in error.facts:
+        OutputPlace(storage, str(error.facts["fingerprint"])).discard()
+    if "digest" in error.facts:
+        storage.remove_tree(asset_path(str(error.facts["digest"])))
+
+
+def _storage_error(item: str) -> PipelineError:
+    """What is said when the store damages whatever is written to it."""
+    return StorageUnavailableError(
+        f"what was stored for {item} was damaged again and again; check the disk below the storage root", item=item
+    )
 
 
 def plan_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
@@ -177,13 +213,13 @@ def _output_record(run_id: str, item: str, delivered: Delivered) -> OutputRecord
     )
 
 
-def _failed(journey: _Journey, stage: str, reason: Reason) -> ItemResult:
+def _failed(journey: _Journey, reason: Reason) -> ItemResult:
     run = current_run()
     error = ErrorRecord(
         error_id=str(uuid.uuid4()),
         run_id=run.run_id,
         item=journey.item,
-        stage=stage,
+        stage=journey.at,
         code=reason.code,
         message=reason.message,
         facts=reason.facts,
@@ -192,7 +228,7 @@ def _failed(journey: _Journey, stage: str, reason: Reason) -> ItemResult:
     with run.ledger.session(run.storage.tenant) as session:
         session.record_error(error)
     run.progress.dropped(journey.item, len(grouped(journey.recipe)) + 1 - len(journey.stages))
-    return _result(journey, "failed", reason, stage)
+    return _result(journey, "failed", reason, journey.at)
 
 
 def _result(journey: _Journey, status: str, reason: Reason | None = None, failed_at: str | None = None) -> ItemResult:

@@ -20,6 +20,10 @@ class Progress(Protocol):
         """An item ended early; this many of its stages will not come."""
         ...
 
+    def again(self, item: str, stages: int) -> None:
+        """An item begins again; this many of its finished stages will come once more."""
+        ...
+
 
 class Silent:
     """For callers that watch nothing."""
@@ -33,3 +37,5 @@ class Silent:
     def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None: ...
 
     def dropped(self, item: str, stages: int) -> None: ...
+
+    def again(self, item: str, stages: int) -> None: ...

@@ -15,7 +15,7 @@ from datasets.frames import FrameReader
 from datasets.identity import fingerprint
 from datasets.ledger import StageRecord
 from datasets.notices import Notice
-from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, find_output
+from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, clear_damage, find_output
 from model_blocks.choice import ModelRef
 from tasks.context import RunContext, current_run
 from tasks.executor import peak_memory_bytes
@@ -196,6 +196,7 @@ def _obtain(run: RunContext, place: OutputPlace, key: StageKey, compute: Compute
     try:
         if (manifest := find_output(place)) is not None:  # finished between the look and the lease
             return manifest, None
+        clear_damage(place)
         work = compute(place)
         return _finish(place, key, work), work
     finally:

@@ -82,6 +82,10 @@ class Lines:
         with self._counter.lock:
             self._counter.total -= stages
 
+    def again(self, item: str, stages: int) -> None:
+        with self._counter.lock:
+            self._counter.total += stages
+
 
 class Live:
     """A bar that moves with every chunk."""
@@ -122,3 +126,8 @@ class Live:
         with self._counter.lock:
             self._counter.total -= stages
             self._update(f"{item[:40]} ended early")
+
+    def again(self, item: str, stages: int) -> None:
+        with self._counter.lock:
+            self._counter.total += stages
+            self._update(f"{item[:40]} once more")

@@ -22,7 +22,7 @@ from datasets.frames import (
 )
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
-from datasets.outputs import Manifest, OutputPlace, find_output, read_manifest
+from datasets.outputs import Manifest, OutputPlace, clear_damage, find_output, read_manifest
 from datasets.storage import open_storage
 
 NAME = digest_bytes(b"an output")
@@ -105,7 +105,24 @@ def test_a_deleted_chunk_makes_the_output_absent(place: OutputPlace) -> None:
     store(place, FrameSpec((1, 20, 20, 3), "uint8", (1, 10, 10)))
     place.storage.remove_tree(place.inside("frames.zarr/pixels/c/0/1/0/0"))
     assert find_output(place) is None
-    assert not place.storage.exists(place.inside("manifest.json"))
+    clear_damage(place)
+    assert place.stored_objects() == {}
+
+
+def test_what_an_interrupted_run_began_is_no_damage(place: OutputPlace) -> None:
+    spec = FrameSpec((1, 20, 20, 3), "uint8", (1, 10, 10))
+    create_frames(place, spec)
+    write_chunk(place, spec, (0, 0, 1), ramp(spec)[spec.box((0, 0, 1))])
+    clear_damage(place)
+    assert list(finished_chunks(place, spec)) == ["0.0.1"]
+
+
+def test_a_marked_chunk_that_is_gone_is_not_finished(place: OutputPlace) -> None:
+    spec = FrameSpec((1, 20, 20, 3), "uint8", (1, 10, 10))
+    create_frames(place, spec)
+    write_chunk(place, spec, (0, 0, 1), ramp(spec)[spec.box((0, 0, 1))])
+    place.storage.remove_tree(place.inside("frames.zarr/pixels/c/0/0/1/0"))
+    assert finished_chunks(place, spec) == {}
 
 
 def test_a_chunk_deleted_after_the_look_is_noticed_when_it_is_read(place: OutputPlace) -> None:

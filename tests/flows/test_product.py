@@ -141,6 +141,25 @@ def test_cached_bytes_deleted_by_hand_are_made_again(tmp_path: Path, victim: str
     assert not all(stage.cached for stage in again.items[0].stages)
 
 
+@pytest.mark.parametrize(
+    "kind", ["outputs/*/*/frames.zarr/pixels/c/**/0", "outputs/*/*/files/picture.png", "assets/*/*"]
+)
+def test_flipped_bits_in_the_store_are_noticed_and_made_again_in_the_same_run(tmp_path: Path, kind: str) -> None:
+    photo = save_product(tmp_path / "a.png")
+    first = run(photo)
+    flipped = [path for path in (tmp_path / "store" / "tenants" / "default").glob(kind) if path.is_file()]
+    assert flipped
+    for path in flipped:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(bytes(data))
+    other = [*SMALL, {"stage": "thumbnails", "sizes": [32]}]  # something new to make from what is stored
+    again = run(photo, recipe=other)
+    assert again.exit_status == 0, again.items[0].reasons
+    new = {"a-thumbnail-2-32.webp"}
+    assert {name: digest for name, digest in files(again).items() if name not in new} == files(first)
+
+
 def test_a_deleted_result_is_delivered_again_without_computing(tmp_path: Path) -> None:
     photo = save_product(tmp_path / "a.png")
     first = run(photo)
@@ -271,7 +290,7 @@ def test_sixteen_bits_go_through_every_stage(tmp_path: Path) -> None:
         {"stage": "publish"},
     ]
     (item,) = run(tmp_path / "deep.png", recipe=stages).items
-    made = cv2.imread(str(item.outputs[0].path), cv2.IMREAD_UNCHANGED)
+    made = np.asarray(cv2.imread(str(item.outputs[0].path), cv2.IMREAD_UNCHANGED))
     assert (made.dtype, made.shape) == (np.uint16, (100, 120, 4))
     assert len(np.unique(made[..., :3] % 257)) > 2  # values that eight bits do not have
 
