@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from flows.report import counted
 from flows.summary import ItemResult, RunSummary
 
 HEADLINES = {
@@ -24,7 +25,7 @@ def describe(summary: RunSummary) -> Iterator[str]:
         yield from _item(item)
     yield ""
     headline = HEADLINES.get(summary.status, summary.status)
-    counts = f"{len(summary.items)} pictures, {stages} stages, {cached} from the cache"
+    counts = f"{counted(len(summary.items), 'picture')}, {counted(stages, 'stage')}, {cached} from the cache"
     yield f"{headline}: {counts}, {summary.seconds:.1f} s"
     if summary.report:
         yield f"report: {_short(Path(summary.report))}"
