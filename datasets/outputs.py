@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datasets.errors import OutputDamagedError, OutputIncompleteError
 from datasets.identity import check_digest, digest_bytes
 from datasets.notices import Notice
-from datasets.storage import PART, Storage
+from datasets.storage import Storage
 
 MANIFEST_VERSION = 1
 MANIFEST = "manifest.json"
 FRAMES = "frames.zarr"
 MARKS = "marks"
 FILES = "files"
+ZARR_PART = ".partial"  # how Zarr's local store names a chunk that is being written
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,13 @@ class OutputPlace:
         root = self.storage.path(self.folder).rstrip("/") + "/"
         found = self.storage.filesystem.find(root, detail=True, refresh=True)
         sizes = {path.split(f"{self.fingerprint}/", 1)[1]: int(entry["size"]) for path, entry in found.items()}
-        return {
-            name: size
-            for name, size in sizes.items()
-            if name != MANIFEST and not name.startswith(f"{MARKS}/") and PART not in name
-        }
+        return {name: size for name, size in sizes.items() if name != MANIFEST and not name.startswith(f"{MARKS}/")}
+
+    def sweep(self) -> None:
+        """Remove what a killed writer of this output left half-written. Only for the holder of its lease."""
+        for name in self.stored_objects():
+            if name.endswith(ZARR_PART):
+                self.storage.remove_tree(self.inside(name))
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Publish the output: the manifest is the last thing written; the marks of its chunks go."""

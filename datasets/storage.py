@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import psutil
 
 from datasets.errors import NotFoundError, SettingsError, StorageUnavailableError
-from datasets.identity import check_tenant
+from datasets.identity import check_tenant, digest_bytes
 
 LOCAL = ("file", "local")
 SHARED_BETWEEN_PROCESSES_NOT = ("memory",)
-PART = ".part-"  # files being written carry it in their name until they are whole
+PART = ".part-"  # files being written carry it in their name, with host and process, until they are whole
+PARTS = "parts"  # where a local storage writes files before it moves them to their place
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Storage:
         target = self.path(relative)
         try:
             if self.is_local:
-                write_atomically(Path(target), data)
+                write_atomically(Path(target), data, parts=Path(self.path(PARTS)))
             else:
                 self.filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                 self.filesystem.pipe_file(target, data)  # object stores and memory show whole objects only
@@ -120,6 +123,11 @@ class Storage:
         except FileNotFoundError:
             return
 
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written."""
+        if self.is_local:
+            sweep_parts(Path(self.path(PARTS)))
+
     def list_names(self, relative: str) -> list[str]:
         """Sorted names directly below a folder; empty if there is no such folder."""
         return sorted(self._names(relative))
@@ -132,10 +140,18 @@ class Storage:
             return
 
 
-def write_atomically(target: Path, data: bytes) -> None:
-    """Write a local file under a temporary name beside it, then rename: no reader ever sees half of it."""
+def write_atomically(target: Path, data: bytes, *, parts: Path | None = None) -> None:
+    """Write a local file under a temporary name, then rename: no reader ever sees half of it.
+
+    Args:
+        target: Where it goes; folders are made.
+        data: The whole content.
+        parts: Folder on the same disk for the temporary file; beside the target without one.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{PART}{secrets.token_hex(6)}-{target.name[:80]}")
+    folder = parts or target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{PART}{_host_tag()}-{os.getpid()}-{secrets.token_hex(6)}"
     try:
         with part.open("wb") as stream:
             stream.write(data)
@@ -144,6 +160,22 @@ def write_atomically(target: Path, data: bytes) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep_parts(folder: Path) -> int:
+    """Remove what killed processes of this host left half-written in a folder; returns how many files."""
+    swept = 0
+    for part in folder.glob(f"{PART}{_host_tag()}-*"):
+        pid = part.name.removeprefix(f"{PART}{_host_tag()}-").split("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            part.unlink(missing_ok=True)
+            swept += 1
+    return swept
+
+
+def _host_tag() -> str:
+    """A short name of this host that is safe in a file name: process numbers mean nothing on another."""
+    return digest_bytes(socket.gethostname().encode())[:8]
 
 
 def open_storage(root: str, tenant: str) -> Storage:

@@ -15,6 +15,7 @@ from prefect.states import Completed, Failed
 
 from datasets.errors import SettingsError
 from datasets.settings import Settings, read_settings
+from datasets.storage import sweep_parts
 from flows.artifacts import publish_artifacts
 from flows.bookkeeping import alive, begin_run, close_cancelled, close_crashed, close_failed, end_run
 from flows.items import grouped, plan_item, process_item
@@ -57,6 +58,8 @@ def run_product(order: ProductOrder, settings: Settings) -> RunSummary:
     names = safe_item_names(order.photos)
     _make_folder(order)
     with open_run(_run_id(), settings, order, recipe, progress_of_caller()) as run:
+        run.storage.sweep()
+        sweep_parts(order.out_folder)
         begin_run(run, order, recipe, names)
         run.progress.expect(len(names) * (len(grouped(recipe)) + 1))
         with alive(run):

@@ -204,6 +204,7 @@ def _obtain(run: RunContext, place: OutputPlace, key: StageKey, compute: Compute
 
 
 def _finish(place: OutputPlace, key: StageKey, work: StageWork) -> Manifest:
+    place.sweep()
     facts = dict(work.facts) | ({"same_as": work.same_as} if work.same_as else {})
     return place.finish(
         Manifest(

@@ -1,13 +1,16 @@
 """Storage: whole files or nothing, tenants apart, the same behaviour on disk and in memory."""
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from datasets.assets import asset_path, get_asset, has_asset, put_asset
 from datasets.errors import NotFoundError, OutputDamagedError, SettingsError, StorageUnavailableError, UsageError
-from datasets.storage import PART, Storage, open_storage
+from datasets.storage import PART, Storage, _host_tag, open_storage
 
 
 class StorageContract:
@@ -84,6 +87,19 @@ class TestOnDisk(StorageContract):
         with pytest.raises(StorageUnavailableError):
             self.storage.write_bytes("folder/b", b"x")
         assert self.raw("a") == b"old"
+
+    def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(self, tmp_path: Path) -> None:
+        self.storage.write_bytes("a", b"x")
+        parts = Path(self.storage.path("parts"))
+        child = subprocess.Popen([sys.executable, "-c", "pass"])
+        child.wait()
+        tag = _host_tag()
+        (parts / f"{PART}{tag}-{child.pid}-00").write_bytes(b"half")
+        (parts / f"{PART}{tag}-{os.getpid()}-00").write_bytes(b"under way")
+        (parts / f"{PART}0123abcd-{child.pid}-00").write_bytes(b"of another host")
+        self.storage.sweep()
+        left = sorted(path.read_bytes() for path in parts.iterdir())
+        assert left == [b"of another host", b"under way"]
 
 
 class TestInMemory(StorageContract):
