@@ -17,11 +17,13 @@ PLAIN_SHARE = 0.75  # of the background that must lie near the surface
 LEAST_STEP = 1.0  # Lab units; a smaller departure from the surroundings cannot be told from noise
 GROW_ROUNDS = 40
 GROW_SIGMA = 2.0  # pixels of the analysis size over which the surroundings are averaged
+CALM_STEP = 1.0  # Lab units from one pixel to the next; a backdrop that is out of focus changes no faster
 DRIFT = 4.0  # Lab units by which an unshaded backdrop may stray from its fitted surface
 SHADE_STEP = 4.0  # L units by which a soft shadow may darken across a few pixels; an object's edge is steeper
 SHADE_TINT = 5.0  # Lab units by which a shadow's tint may differ from the backdrop's
 DARKEST = 0.4  # share of the backdrop's lightness; a shadow is not darker
 EVEN = 0.3  # Lab units; the mean departure that a view of the backdrop may always have
+EVEN_RING = 1.5  # of the departure around the object
 EVEN_SCALES = 2.5  # of the backdrop's own roughness
 HOLE_SHARE = 0.0005  # of the picture; smaller holes are print or reflections
 
@@ -89,10 +91,12 @@ def object_on(lab: Float32, backdrop: Backdrop, background: Bool) -> Bool:
 
 def _grown(lab: Float32, backdrop: Backdrop, background: Bool) -> Bool:
     """Grows the backdrop pixel by pixel wherever the colour is that of the ground next to it."""
-    distance = np.sqrt(((lab - backdrop.surface) ** 2).sum(axis=2))
-    ground = _touching_edge((distance < backdrop.step) & background)
+    off = lab - backdrop.surface
+    distance = np.sqrt((off**2).sum(axis=2))
+    ground = _touching_edge(((distance < backdrop.step) | _calm(lab)) & background)
+    stray = np.sqrt(((off - _filled(off, ground)) ** 2).sum(axis=2))
     shaded = _may_be_shaded(lab, backdrop.surface)
-    close = shaded | (distance < DRIFT)
+    close = shaded | (distance < DRIFT) | (stray < DRIFT)
     for _ in range(GROW_ROUNDS):
         around, near = surroundings(lab, ground)
         off = lab - around
@@ -104,6 +108,13 @@ def _grown(lab: Float32, backdrop: Backdrop, background: Bool) -> Bool:
             break
         ground = grown
     return ground
+
+
+def _calm(lab: Float32) -> Bool:
+    """Where the colour changes slowly: bands of a blurred sea and sky as well as paper, but no edge."""
+    smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
+    steps = [cv2.Sobel(smooth, cv2.CV_32F, dx, dy, ksize=3, scale=1 / 8) for dx, dy in ((1, 0), (0, 1))]
+    return np.asarray(np.sqrt(sum((step**2).sum(axis=2) for step in steps)) < CALM_STEP)
 
 
 def _may_be_shaded(lab: Float32, surface: Float32) -> Bool:
@@ -138,10 +149,12 @@ def _windows(off: Float32, outside: Bool, backdrop: Backdrop) -> Bool:
     """
     distance = np.sqrt(((off - _filled(off, outside)) ** 2).sum(axis=2))
     like = (distance < backdrop.step) & ~outside
+    ring = outside & ndimage.binary_dilation(~outside, iterations=20) & ~ndimage.binary_dilation(~outside, iterations=4)
     labels = label_regions(np.asarray(ndimage.binary_erosion(like, iterations=2)))
     area = np.bincount(labels.ravel())
     uneven = np.bincount(labels.ravel(), weights=distance.ravel()) / np.maximum(area, 1)
-    show = (area >= HOLE_SHARE * labels.size) & (uneven < max(EVEN, EVEN_SCALES * backdrop.scale))
+    even = max(EVEN, EVEN_SCALES * backdrop.scale, EVEN_RING * float(distance[ring].mean()) if ring.any() else 0.0)
+    show = (area >= HOLE_SHARE * labels.size) & (uneven < even)
     show[0] = False
     return np.asarray(ndimage.binary_propagation(show[labels], mask=like))
 
