@@ -21,6 +21,7 @@
     │   ├── OutputIncompleteError        output_incomplete
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown
+    │   ├── WeightsMismatchError         weights_mismatch      model_blocks/realesrgan.py
     │   └── ApiServerError               api_server            deployments/api_server.py
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only

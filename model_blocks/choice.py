@@ -1,6 +1,6 @@
 """Which model does what in a run: the choice of a user, resolved against the registry."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import Literal, cast, get_args
@@ -46,7 +46,19 @@ class ModelRef:
         }
 
 
-def choose_model(capability: Capability, selection: Selection, *, device: str, purpose: Purpose) -> ModelRef:
+def no_weights(_: ModelFacts) -> bool:
+    """Nothing is present: only models that need no weights can be used."""
+    return False
+
+
+def choose_model(
+    capability: Capability,
+    selection: Selection,
+    *,
+    device: str,
+    purpose: Purpose,
+    available: Callable[[ModelFacts], bool] = no_weights,
+) -> ModelRef:
     """The model for a capability.
 
     Args:
@@ -55,13 +67,14 @@ def choose_model(capability: Capability, selection: Selection, *, device: str, p
             is chosen by ``auto``.
         device: ``auto``, ``cpu`` or ``cuda``.
         purpose: What the run is for; the licence must allow it.
+        available: Whether the weights of a model that needs some are present.
 
     Raises:
-        ModelUnknownError: No registered model fits.
+        ModelUnknownError: No registered model fits, or its weights are not present.
     """
     named = selection if isinstance(selection, str) else selection.get(capability, "auto")
     if named in get_args(Policy):
-        facts = _by_policy(capability, cast(Policy, named))
+        facts = _by_policy(capability, cast(Policy, named), purpose, available)
     else:
         facts = find_model(named, capability)
     if purpose not in facts.purposes:
@@ -71,16 +84,30 @@ def choose_model(capability: Capability, selection: Selection, *, device: str, p
             licence=facts.licence,
             purpose=purpose,
         )
+    if not (facts.embedded or available(facts)):
+        raise ModelUnknownError(
+            f"the weights of {facts.name} are not present; use --models auto or embedded", model=facts.name
+        )
     return ModelRef(facts.name, facts.sha256 or "", "cpu" if facts.embedded else choose_device(device))
 
 
-def _by_policy(capability: Capability, policy: Policy) -> ModelFacts:
-    candidates = known_models(capability)
-    for facts in candidates:
-        if facts.embedded or policy != "embedded":
-            if policy == "official" and facts.embedded:
-                continue
+def _by_policy(
+    capability: Capability, policy: Policy, purpose: Purpose, available: Callable[[ModelFacts], bool]
+) -> ModelFacts:
+    """Official models come first where their weights are present and their licence allows the purpose."""
+    official = [facts for facts in known_models(capability) if not facts.embedded and policy != "embedded"]
+    embedded = [facts for facts in known_models(capability) if facts.embedded and policy != "official"]
+    for facts in (*official, *embedded):
+        if (facts.embedded or available(facts)) and purpose in facts.purposes:
             return facts
+    if official:
+        names = tuple(facts.name for facts in official)
+        raise ModelUnknownError(
+            f"the official models to {capability} cannot be used: their weights are not present, or their licences do "
+            f"not allow a {purpose} run ({', '.join(names)}); use --models auto or embedded",
+            capability=capability,
+            registered=names,
+        )
     raise ModelUnknownError(
         f"no {policy} model is registered to {capability}; use --models auto or embedded", capability=capability
     )

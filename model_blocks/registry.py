@@ -29,6 +29,10 @@ class ModelFacts:
         purposes: What the licence allows a run to be for.
         conventions: Value range, colour order, size rule.
         halo_pixels: Input pixels around an output pixel that it depends on; None: the whole picture.
+        receptive_radius: Input pixels that an output pixel can depend on at all, where the halo was chosen smaller or
+            the network's depth is to be checked.
+        halo_error: Largest difference, of 0..1, that tiles with this halo made to the whole picture; 0 where the halo
+            holds all there is to see.
         scale: Output pixels per input pixel along a side; None where the caller chooses.
         memory_factor: Working bytes per value of the larger of input and output, measured.
         libraries: Installed packages whose version decides the pixels.
@@ -49,8 +53,48 @@ class ModelFacts:
     container_key: str | None = None
     ignored_keys: tuple[str, ...] = ()
     halo_pixels: int | None = None
+    receptive_radius: int | None = None
+    halo_error: float = 0.0
     scale: int | None = None
     libraries: tuple[str, ...] = field(default=())
+
+
+REALESRGAN = "Wang, Xie, Dong, Shan 2021, Real-ESRGAN"
+REALESRGAN_FILES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+
+
+def _realesrgan(
+    *,
+    name: str,
+    architecture: str,
+    file_url: str,
+    sha256: str | None,
+    container_key: str,
+    halo_pixels: int,
+    receptive_radius: int,
+    memory_factor: float,
+    halo_error: float = 0.0,
+) -> ModelFacts:
+    """What all models of the family have in common."""
+    return ModelFacts(
+        name=name,
+        capability="upscale",
+        architecture=architecture,
+        factory="model_blocks.realesrgan:open_realesrgan",
+        version=1,
+        embedded=False,
+        licence="BSD-3-Clause",
+        conventions="RGB 0..1; 10 pixels mirrored at the right and the bottom; alpha as a grey picture of its own",
+        memory_factor=memory_factor,
+        file_url=file_url,
+        sha256=sha256,
+        container_key=container_key,
+        halo_pixels=halo_pixels,
+        receptive_radius=receptive_radius,
+        halo_error=halo_error,
+        scale=4,
+        libraries=("torch",),
+    )
 
 
 MODELS: tuple[ModelFacts, ...] = (
@@ -89,6 +133,47 @@ MODELS: tuple[ModelFacts, ...] = (
         conventions="RGB 0..1, any number of channels, scale 1 to 8",
         memory_factor=45.0,
         libraries=("numpy", "torch"),
+    ),
+    _realesrgan(
+        name="realesrgan-x4plus",
+        architecture=f"RRDB, 23 blocks ({REALESRGAN})",
+        file_url=f"{REALESRGAN_FILES}/v0.1.0/RealESRGAN_x4plus.pth",
+        sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+        container_key="params_ema",
+        halo_pixels=64,
+        receptive_radius=349,
+        halo_error=2e-6,  # with drawn weights; trained ones look farther, and how far is not measured
+        memory_factor=440.0,
+    ),
+    _realesrgan(
+        name="realesrgan-x4plus-anime-6b",
+        architecture=f"RRDB, 6 blocks ({REALESRGAN})",
+        file_url=f"{REALESRGAN_FILES}/v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth",
+        sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
+        container_key="params_ema",
+        halo_pixels=94,
+        receptive_radius=94,
+        memory_factor=400.0,
+    ),
+    _realesrgan(
+        name="realesr-animevideo-v3",
+        architecture=f"compact, 16 convolutions ({REALESRGAN})",
+        file_url=f"{REALESRGAN_FILES}/v0.2.5.0/realesr-animevideov3.pth",
+        sha256=None,
+        container_key="params",
+        halo_pixels=18,
+        receptive_radius=18,
+        memory_factor=64.0,
+    ),
+    _realesrgan(
+        name="realesr-general-x4v3",
+        architecture=f"compact, 32 convolutions ({REALESRGAN})",
+        file_url=f"{REALESRGAN_FILES}/v0.2.5.0/realesr-general-x4v3.pth",
+        sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        container_key="params",
+        halo_pixels=34,
+        receptive_radius=34,
+        memory_factor=64.0,
     ),
 )
 

@@ -1,5 +1,6 @@
 """The registry and the choice of models: names, policies, purposes, and what makes a fingerprint."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from datasets.errors import ModelUnknownError
 from model_blocks.capabilities import Matter, Segmenter, Upscaler
 from model_blocks.choice import ModelRef, choose_device, choose_model
-from model_blocks.registry import MODELS, find_model, known_models
+from model_blocks.registry import MODELS, ModelFacts, find_model, known_models
 from model_blocks.runtime import matter, segmenter, upscaler
 
 
@@ -20,8 +21,8 @@ def test_names_are_unique_and_every_capability_has_an_embedded_model() -> None:
         assert any(facts.embedded for facts in known_models(capability))
 
 
-@pytest.mark.parametrize("facts", MODELS, ids=lambda facts: facts.name)
-def test_every_model_is_made_and_does_what_it_is_registered_for(facts: object) -> None:
+@pytest.mark.parametrize("facts", [facts for facts in MODELS if facts.embedded], ids=lambda facts: facts.name)
+def test_every_embedded_model_is_made_and_does_what_it_is_registered_for(facts: object) -> None:
     known = find_model(str(getattr(facts, "name")))  # noqa: B009 - the parameter is typed as an object
     ref = ModelRef(known.name, "", "cpu")
     if known.capability == "segment":
@@ -56,6 +57,34 @@ def test_the_embedded_model_is_chosen_where_nothing_else_is(selection: str | dic
 def test_official_models_are_not_replaced_silently() -> None:
     with pytest.raises(ModelUnknownError, match="official"):
         choose_model("upscale", "official", device="cpu", purpose="commercial")
+
+
+def test_present_weights_put_an_official_model_first() -> None:
+    def choose(selection: str, present: str) -> str:
+        return choose_model(
+            "upscale", selection, device="cpu", purpose="commercial", available=lambda facts: facts.name == present
+        ).name
+
+    assert choose("auto", "realesr-general-x4v3") == "realesr-general-x4v3"
+    assert choose("official", "realesr-general-x4v3") == "realesr-general-x4v3"
+    assert choose("embedded", "realesr-general-x4v3") == "embedded-upscaler"
+    assert choose("auto", "") == "embedded-upscaler"
+
+
+def test_absent_weights_are_named() -> None:
+    with pytest.raises(ModelUnknownError, match=r"weights are not present.*realesrgan-x4plus, .*realesr-general-x4v3"):
+        choose_model("upscale", "official", device="cpu", purpose="commercial")
+    with pytest.raises(ModelUnknownError, match="weights of realesr-general-x4v3 are not present"):
+        choose_model("upscale", {"upscale": "realesr-general-x4v3"}, device="cpu", purpose="commercial")
+
+
+@pytest.mark.parametrize("facts", [facts for facts in MODELS if not facts.embedded], ids=lambda facts: facts.name)
+def test_every_official_model_says_where_it_comes_from(facts: ModelFacts) -> None:
+    assert facts.file_url is not None
+    assert facts.file_url.startswith("https://")
+    assert facts.sha256 is None or re.fullmatch("[0-9a-f]{64}", facts.sha256)
+    assert facts.licence
+    assert facts.purposes
 
 
 def test_identity_holds_what_decides_pixels() -> None:
