@@ -4,7 +4,8 @@
     ├── RetryableError               the same call may succeed later
     │   ├── StorageUnavailableError      storage_unavailable
     │   ├── LeaseBusyError               lease_busy
-    │   └── WorkerLostError              worker_lost
+    │   ├── WorkerLostError              worker_lost
+    │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
     │   ├── UsageError                   usage
@@ -22,6 +23,11 @@
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown
     │   ├── WeightsMismatchError         weights_mismatch      model_blocks/realesrgan.py
+    │   ├── WeightsMissingError          weights_missing       model_blocks/weight_errors.py
+    │   ├── WeightsDigestError           weights_digest
+    │   ├── WeightsDamagedError          weights_damaged
+    │   ├── WeightsUnsafeError           weights_unsafe
+    │   ├── WeightsKeysError             weights_keys
     │   └── ApiServerError               api_server            deployments/api_server.py
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only

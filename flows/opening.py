@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.ledger import Ledger, open_ledger
@@ -11,6 +12,8 @@ from datasets.storage import Storage, open_storage
 from flows.order import ProductOrder
 from flows.recipes import Recipe
 from model_blocks.choice import ModelRef, Selection, choose_model
+from model_blocks.registry import ModelFacts
+from model_blocks.weight_files import find_weights, look
 from tasks.chunks import Limits
 from tasks.context import RunContext, within_run
 from tasks.executor import open_executor
@@ -58,12 +61,26 @@ def open_run(
 
 
 def choose_models(settings: Settings, order: ProductOrder, recipe: Recipe) -> dict[str, ModelRef]:
-    """A model for every capability the recipe needs."""
+    """A model for every capability the recipe needs, with its weights found."""
     selection = _selection(order.models)
-    return {
-        capability: choose_model(capability, selection, device=settings.device, purpose=order.purpose)
+
+    def available(facts: ModelFacts) -> bool:
+        return facts.name in order.weights or look(facts, weights_dir=settings.weights_dir).presence == "present"
+
+    chosen = {
+        capability: choose_model(
+            capability, selection, device=settings.device, purpose=order.purpose, available=available
+        )
         for capability in recipe.capabilities
     }
+    return {capability: _with_weights(ref, settings, order) for capability, ref in chosen.items()}
+
+
+def _with_weights(ref: ModelRef, settings: Settings, order: ProductOrder) -> ModelRef:
+    if ref.facts.embedded:
+        return ref
+    found = find_weights(ref.facts, weights_dir=settings.weights_dir, overrides=order.weights)
+    return replace(ref, weights=found.sha256, path=str(found.path), published=found.published)
 
 
 def _selection(models: str | dict[str, str]) -> Selection:

@@ -23,6 +23,9 @@ class ProductOrder(BaseModel):
         default="auto",
         description="auto, official, embedded, block:NAME for a saved choice, or a name per capability.",
     )
+    weights: dict[str, str] = Field(
+        default_factory=dict, description="Paths of local weight files by model name; recorded as unpublished."
+    )
     purpose: Purpose = Field(default="commercial", description="What the pictures are for; licences are checked.")
     keep: bool = Field(default=False, description="Store every stage's picture, also where stages could share a pass.")
     budget_usd: float | None = Field(default=None, ge=0, description="Most that may be spent; no stage here costs any.")

@@ -21,12 +21,21 @@ class ModelRef:
         weights: sha256 of the weights, empty for embedded models.
         device: ``cpu`` or ``cuda``.
         precision: ``float32`` for now.
+        path: Where the weights lie on this machine; not part of the identity.
+        published: Whether the digest is the one that the authors publish.
     """
 
     name: str
     weights: str
     device: str
     precision: str = "float32"
+    path: str = ""
+    published: bool = True
+
+    @property
+    def label(self) -> str:
+        """The name as it is shown; weights of unknown origin are marked with the beginning of their digest."""
+        return self.name if self.published else f"{self.name} (unpublished weights {self.weights[:8]})"
 
     @property
     def facts(self) -> ModelFacts:

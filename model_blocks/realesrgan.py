@@ -17,6 +17,7 @@ from datasets.errors import PermanentError, UsageError
 from model_blocks.nets.rrdb import RrdbNet, rrdb_like
 from model_blocks.nets.srvgg import SrvggCompact, srvgg_like
 from model_blocks.registry import ModelFacts, find_model
+from model_blocks.weights import load_state_dict
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRE_PAD = 10  # pixels mirrored at the right and the bottom before the network, as the authors do
@@ -94,6 +95,7 @@ def open_realesrgan(
     *,
     weak_denoise_path: str | Path | None = None,
     denoise_strength: float = 1.0,
+    sha256: str | None = None,
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> RealEsrganUpscaler:
@@ -104,6 +106,7 @@ def open_realesrgan(
         path: The authors' file.
         weak_denoise_path: The weakly denoising twin of ``realesr-general-x4v3``, to blend with.
         denoise_strength: 1: the file's own strong denoising; 0: the twin's weak one.
+        sha256: What the bytes of ``path`` must hash to; None: whatever they do.
         device: Where it runs.
         precision: What it computes in.
 
@@ -113,11 +116,12 @@ def open_realesrgan(
         WeightsMismatchError: The file holds something else.
     """
     facts = find_model(name, "upscale")
-    state = _state_dict_from(path, facts.container_key)
+    state = load_state_dict(Path(path), sha256=sha256, container_key=facts.container_key)
     if denoise_strength != 1.0:
         if weak_denoise_path is None:
             raise UsageError(f"a denoise strength of {denoise_strength:g} needs the weakly denoising file as well")
-        state = blended(state, _state_dict_from(weak_denoise_path, facts.container_key), denoise_strength)
+        weak = load_state_dict(Path(weak_denoise_path), sha256=None, container_key=facts.container_key)
+        state = blended(state, weak, denoise_strength)
     model = RealEsrganUpscaler(
         state, halo=facts.halo_pixels, ignored_keys=facts.ignored_keys, device=device, precision=precision
     )
@@ -139,17 +143,6 @@ def blended(strong: Mapping[str, Tensor], weak: Mapping[str, Tensor], denoise_st
     if {key: value.shape for key, value in strong.items()} != {key: value.shape for key, value in weak.items()}:
         raise WeightsMismatchError("the two files to blend hold different tensors; they must be a pair")
     return {key: torch.lerp(weak[key], strong[key], denoise_strength) for key in strong}
-
-
-def _state_dict_from(path: str | Path, container_key: str | None) -> dict[str, Tensor]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if container_key is None:
-        return dict(content)
-    if container_key not in content:
-        raise WeightsMismatchError(
-            f"expected {container_key!r} in {Path(path).name}, found {', '.join(map(repr, content))}", file=str(path)
-        )
-    return dict(content[container_key])
 
 
 def _network_from(state: Mapping[str, Tensor], ignored_keys: tuple[str, ...]) -> SrvggCompact | RrdbNet:

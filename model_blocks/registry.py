@@ -22,9 +22,11 @@ class ModelFacts:
         version: Raised whenever the same input would give other pixels; part of every fingerprint.
         embedded: True for models that need no weights.
         file_url: Where the authors publish the weights.
-        sha256: Digest of that file.
+        file_name: What they call the file; empty: the last part of its address.
+        bytes: Size of that file, where it is known.
+        sha256: Digest of that file; None where its authors publish none.
         container_key: Where the state dict lies in the file.
-        ignored_keys: Patterns of keys that official files carry and inference does not use.
+        ignored_keys: Patterns (``*`` and ``?``) of keys that official files carry and inference does not use.
         licence: SPDX name.
         purposes: What the licence allows a run to be for.
         conventions: Value range, colour order, size rule.
@@ -49,6 +51,8 @@ class ModelFacts:
     memory_factor: float
     purposes: tuple[Purpose, ...] = EVERY_PURPOSE
     file_url: str | None = None
+    file_name: str = ""
+    bytes: int | None = None
     sha256: str | None = None
     container_key: str | None = None
     ignored_keys: tuple[str, ...] = ()

@@ -25,6 +25,15 @@ def matter(ref: ModelRef) -> Matter:
 
 
 def upscaler(ref: ModelRef, scale: int) -> Upscaler:
-    """The upscaler at a whole factor; models with a fixed factor refuse any other."""
-    fixed = ref.facts.scale
-    return cast(Upscaler, _made(ref.facts.factory, *(() if fixed else (scale,))))
+    """The upscaler at a whole factor; a model with weights has a factor of its own."""
+    if ref.facts.embedded:
+        return cast(Upscaler, _made(ref.facts.factory, scale))
+    return _opened(ref.name, ref.path, ref.weights, ref.device)
+
+
+@lru_cache(maxsize=4)
+def _opened(name: str, path: str, sha256: str, device: str) -> Upscaler:
+    """A model from its weights file, checked against its digest; kept by plain values."""
+    from model_blocks.realesrgan import open_realesrgan
+
+    return open_realesrgan(name, path, sha256=sha256, device=device)

@@ -9,6 +9,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import stamina
@@ -48,9 +49,9 @@ class InProcess:
         """Run the tasks in order.
 
         Raises:
-            NoResourceError: A resource was asked for; this process declares none.
+            NoResourceError: A resource was asked for that this machine does not have.
         """
-        refuse_resources(resources, {})
+        refuse_resources(resources, local_resources())
         for position, task in enumerate(tasks):
             yield position, attempt(function, task, self._retries)
 
@@ -118,6 +119,15 @@ class OnDask:
             for name, amount in worker.get("resources", {}).items():
                 total[name] = max(total.get(name, 0.0), float(amount))
         return total
+
+
+def local_resources() -> dict[str, float]:
+    """What this machine offers to its own workers: one GPU where there is one."""
+    if not Path("/dev/nvidia0").exists():
+        return {}
+    import torch
+
+    return {"GPU": 1.0} if torch.cuda.is_available() else {}
 
 
 def refuse_resources(wanted: Resources | None, available: Mapping[str, float]) -> None:
@@ -211,6 +221,7 @@ def _on_dask(settings: Settings) -> Iterator[Executor]:
                 processes=True,
                 dashboard_address=None,
                 memory_limit=0,
+                resources=local_resources(),
                 env={
                     "OMP_NUM_THREADS": str(threads),
                     "MKL_NUM_THREADS": str(threads),

@@ -131,7 +131,7 @@ class StageOutcome:
 
     @property
     def model(self) -> str | None:
-        return " + ".join(model.name for model in self.models) or None
+        return " + ".join(model.label for model in self.models) or None
 
 
 Compute = Callable[[OutputPlace], StageWork]

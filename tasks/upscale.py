@@ -7,10 +7,9 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from datasets.errors import RecipeError
-from datasets.frames import Pixels
+from datasets.frames import STILL_TILE, Pixels
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import upscaler
 from tasks.config import StageConfig
@@ -64,16 +63,13 @@ class _Enlarge:
         with torch.inference_mode():
             made = [network.upscale(images[:, :3])]
             if images.shape[1] == 4:
-                made.append(_enlarge_alpha(network.upscale, images[:, 3:]))
+                made.append(network.upscale(images[:, 3:]))  # apart, as a grey picture
         values = torch.cat(made, dim=1).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return np.rint(values * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
 
 
-def _enlarge_alpha(upscale: object, alpha: Tensor) -> Tensor:
-    """Alpha goes through the same model as a grey picture, so that edges of colour and alpha agree."""
-    assert callable(upscale)
-    grey: Tensor = upscale(alpha.expand(-1, 3, -1, -1).contiguous())
-    return grey.mean(dim=1, keepdim=True)
+def _same(frames: Pixels) -> Pixels:
+    return frames
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,17 @@ class UpscaleStage:
         return {"GPU": 1} if self.model.device == "cuda" else {}
 
     def key(self, source_fingerprint: str) -> StageKey:
-        return StageKey("upscale", VERSION, self.config.parameters(), (("output", source_fingerprint),), (self.model,))
+        parameters = self.config.parameters()
+        facts = self.model.facts
+        if facts.halo_error:  # tiled is not equal to whole, so the tiles are part of what decides the pixels
+            parameters |= {"tile": STILL_TILE, "halo": facts.halo_pixels}
+        return StageKey("upscale", VERSION, parameters, (("output", source_fingerprint),), (self.model,))
 
     def passes(self, shape: Shape) -> tuple[ChunkPass, ...]:
         """Enlarge by the model's whole factor, then resample to the exact size if that is another."""
         height, width = self.config.target(shape.height, shape.width)
+        if (height, width) == (shape.height, shape.width):
+            return (LocalPass(_same, memory_factor=0),)
         scale = self.model.facts.scale or max(1, math.ceil(max(height / shape.height, width / shape.width) - 1e-9))
         made = Shape(shape.frames, shape.height * scale, shape.width * scale, shape.channels)
         enlarge = LocalPass(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -44,6 +45,7 @@ class Common:
 
     out: str
     models: str | dict[str, str]
+    weights: dict[str, str]
     purpose: str
     budget_usd: float | None
     keep: bool
@@ -65,10 +67,10 @@ def read_common(values: dict[str, Any]) -> Common:
     Raises:
         UsageError: A model choice or a weights file is not spelled as it should be.
     """
-    _check_weights(values["weights"])
     return Common(
         out=values["out"],
         models=_models(values["models"]),
+        weights=_weights(values["weights"]),
         purpose=values["purpose"],
         budget_usd=values["budget"],
         keep=values["keep"],
@@ -86,9 +88,11 @@ def _models(given: tuple[str, ...]) -> str | dict[str, str]:
     return named or policies[0]
 
 
-def _check_weights(given: tuple[str, ...]) -> None:
+def _weights(given: tuple[str, ...]) -> dict[str, str]:
+    """Absolute paths by model name: workers may run in another folder."""
     from model_blocks.registry import MODELS, find_model
 
+    paths: dict[str, str] = {}
     for value in given:
         name, separator, path = value.partition("=")
         if not separator or not path:
@@ -96,3 +100,9 @@ def _check_weights(given: tuple[str, ...]) -> None:
         if find_model(name).embedded:
             takers = ", ".join(facts.name for facts in MODELS if not facts.embedded) or "none so far"
             raise UsageError(f"{name} needs no weights; models that take some: {takers}")
+        file = Path(path).expanduser().absolute()
+        if not file.is_file():
+            raise UsageError(f"the weights given for {name} are not there: {file}")
+        if paths.setdefault(name, str(file)) != str(file):
+            raise UsageError(f"--weights names two files for {name}")
+    return paths

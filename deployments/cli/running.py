@@ -25,6 +25,7 @@ def run_watched(photos: tuple[str, ...], recipe: str, common: Common, *, command
             "recipe": str(Path(recipe).absolute()) if recipe.endswith(".json") else recipe,
             "out": str(Path(common.out).absolute()),
             "models": common.models,
+            "weights": common.weights,
             "purpose": common.purpose,
             "budget_usd": common.budget_usd,
             "keep": common.keep,

@@ -28,6 +28,7 @@ from flows.product import plan_product, product
 from flows.summary import RunSummary
 from tasks.prefect_stage import value_of
 from tests.photographs import save_product
+from tests.shared_data import shared
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -304,6 +305,30 @@ def test_the_prefect_ui_is_given_pictures_table_and_summary(tmp_path: Path) -> N
     assert str(artifacts["before-after"].data).count("data:image/webp;base64,") == 2
     assert "cutout" in str(artifacts["stages"].data)
     assert "delivered" in str(artifacts["summary"].data)
+
+
+def test_official_weights_enlarge_and_are_recorded_as_unpublished(tmp_path: Path) -> None:
+    weights = shared("weights/realesr-animevideov3.pth")
+    photo = save_product(tmp_path / "a.png", 48, 40)
+    stages = [{"stage": "upscale", "factor": 4}, {"stage": "publish", "format": "png"}]
+    official = run(photo, recipe=stages, weights={"realesr-animevideo-v3": str(weights)})
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert official.items[0].stages[1].model == f"realesr-animevideo-v3 (unpublished weights {digest[:8]})"
+    assert official.items[0].outputs[0].file.width == 192
+    embedded = run(photo, recipe=stages)
+    assert embedded.items[0].stages[1].model == "embedded-upscaler"
+    assert not embedded.items[0].stages[1].cached  # another model is another output
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(weights.read_bytes()[:-1000])
+    (item,) = run(photo, recipe=stages, weights={"realesr-animevideo-v3": str(damaged)}).items
+    assert [reason.code for reason in item.reasons] == ["weights_damaged"]
+
+
+def test_a_picture_that_is_large_enough_is_not_enlarged(tmp_path: Path) -> None:
+    photo = save_product(tmp_path / "a.png")
+    (item,) = run(photo, recipe=[{"stage": "upscale", "long_side": 50}, {"stage": "publish", "format": "png"}]).items
+    with Image.open(photo) as given, Image.open(item.outputs[0].path) as made:
+        assert np.array_equal(np.asarray(given), np.asarray(made))
 
 
 def test_a_notebook_cell_with_a_bad_order_is_refused_by_field() -> None:
