@@ -110,7 +110,13 @@ class RunSummary:
             "recipe": self.recipe,
             "seconds": round(self.seconds, 3),
             "items": [item.to_json() for item in self.items],
-            "stages": [stage_json(stage) for item in self.items for stage in item.stages],
+            "stages": [stage_json(stage) for item in self.items for stage in item.stages if not stage.skipped],
+            "skipped": [
+                {"item": stage.item, "stage": stage.stage, "reason": stage.skipped}
+                for item in self.items
+                for stage in item.stages
+                if stage.skipped
+            ],
             "cost_usd": 0.0,
             "avoided_usd": 0.0,
             "report": self.report,

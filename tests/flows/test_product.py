@@ -222,6 +222,9 @@ def test_a_condition_skips_a_stage_and_says_so(tmp_path: Path) -> None:
     assert sizes == {"large": (96, 80), "small": (80, 60)}
     skipped = [stage.skipped for stage in summary.items[0].stages if stage.skipped]
     assert skipped == ["short_side is 80, not below 50"]
+    document = summary.to_json()
+    assert document["skipped"] == [{"item": "large", "stage": "upscale", "reason": skipped[0]}]
+    assert str(document["stages"]).count("'upscale'") == 1  # the small one's
 
 
 def test_fused_stages_give_the_bytes_of_unfused_ones(tmp_path: Path) -> None:
