@@ -98,8 +98,8 @@ def test_a_halo_one_pixel_too_small_turns_it_red() -> None:
         )
 
 
-def test_the_upscaler_sees_exactly_as_far_as_it_says() -> None:
-    """In 16 bits a pixel at the edge of the halo shows, one beyond it does not."""
+def test_the_upscaler_sees_no_farther_than_it_says() -> None:
+    """Pixels beyond the halo change nothing; that its last pixel counts is shown in float64 beside the model."""
     (enlarge,) = UpscaleStage(UpscaleConfig(factor=2), UPSCALER).passes(Shape(1, 64, 64, 3))
     assert isinstance(enlarge, LocalPass)
     halo = enlarge.halo_pixels
