@@ -7,13 +7,14 @@ object with its size and every chunk with its checksum; without it nothing is th
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from datasets.errors import OutputDamagedError, OutputIncompleteError
 from datasets.identity import check_digest, digest_bytes
 from datasets.notices import Notice
 from datasets.storage import Storage
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 MANIFEST = "manifest.json"
 FRAMES = "frames.zarr"
 MARKS = "marks"
@@ -190,7 +191,7 @@ class OutputPlace:
 
     def finish(self, manifest: Manifest) -> Manifest:
         """Publish the output: the manifest is the last thing written; the marks of its chunks go."""
-        self.storage.write_bytes(self.inside(MANIFEST), json.dumps(manifest.to_json(), indent=1).encode())
+        self.storage.write_bytes(self.inside(MANIFEST), _sealed(manifest.to_json()))
         self.storage.remove_tree(self.inside(MARKS))
         return manifest
 
@@ -230,7 +231,7 @@ def read_manifest(place: OutputPlace) -> Manifest:
             f"output {place.fingerprint[:12]}… has no manifest, so it was never finished", fingerprint=place.fingerprint
         )
     try:
-        value = json.loads(place.storage.read_bytes(path))
+        value = _unsealed(place.storage.read_bytes(path))
         manifest = Manifest.from_json(value)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputIncompleteError(
@@ -243,3 +244,19 @@ def read_manifest(place: OutputPlace) -> Manifest:
             fingerprint=place.fingerprint,
         )
     return manifest
+
+
+def _sealed(value: dict[str, object]) -> bytes:
+    """The manifest as JSON with a digest over its values: a flipped bit in a fact must not pass for another fact."""
+    return json.dumps({**value, "digest": _digest(json.loads(json.dumps(value)))}, indent=1).encode()
+
+
+def _unsealed(data: bytes) -> dict[str, Any]:
+    value = json.loads(data)
+    if value.pop("digest") != _digest(value):
+        raise ValueError("the digest is that of other values")
+    return cast("dict[str, Any]", value)
+
+
+def _digest(value: object) -> str:
+    return digest_bytes(json.dumps(value, sort_keys=True).encode())

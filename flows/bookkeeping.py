@@ -8,6 +8,7 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 
 from datasets.errors import NotFoundError
 from datasets.ledger import ItemRecord, RunHeart, RunRecord
@@ -59,7 +60,7 @@ def alive(run: RunContext) -> Iterator[None]:
     with RunHeart(run.ledger, run.storage.tenant, run.run_id):
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TerminationSignal):
             with run.ledger.session(run.storage.tenant) as session:
                 session.finish_run(run.run_id, "interrupted", {"message": "interrupted by its user"})
             raise

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from datasets.assets import asset_path
-from datasets.errors import OutputDamagedError, PipelineError, StorageUnavailableError
+from datasets.errors import OutputDamagedError, OutputIncompleteError, PipelineError, StorageUnavailableError
 from datasets.ledger import ErrorRecord, OutputRecord
 from datasets.outputs import OutputPlace
 from datasets.storage import write_atomically
 from flows.recipes import INTAKE, SINKS, Recipe, Step
 from flows.summary import Delivered, ItemResult, Reason
 from tasks.compose import ComposeConfig, compose
-from tasks.context import current_run
+from tasks.context import RunStoppedError, current_run
 from tasks.cutout import CutoutConfig, cutout
 from tasks.encoding import Published, read_published
 from tasks.grade import GradeConfig, prepare_grade
@@ -25,6 +25,7 @@ from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
+DAMAGED = (OutputDamagedError, OutputIncompleteError)
 MOST_REPAIRS = 8  # ways through the recipe in which something stored turned out damaged; then the disk is to blame
 
 
@@ -53,7 +54,7 @@ def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResul
         journey = _Journey(item, source, recipe, out)
         try:
             return _travel(journey)
-        except OutputDamagedError as error:
+        except DAMAGED as error:
             _forget(error)
             current_run().progress.again(item, len(journey.stages))
     return _failed(journey, Reason.of_error(_storage_error(item)))
@@ -63,14 +64,15 @@ def _travel(journey: _Journey) -> ItemResult:
     """All steps, one after the other.
 
     Raises:
-        OutputDamagedError: Something in the store is not what was written.
+        OutputDamagedError, OutputIncompleteError: Something in the store is gone, or is not what was written.
+        RunStoppedError: The run was interrupted on the way; nothing is known about the item.
     """
     try:
         journey.keep(INTAKE, intake(journey.item, journey.source))
         for group in grouped(journey.recipe):
             journey.at = group[-1].config.stage_name
             _run_group(journey, group)
-    except OutputDamagedError:
+    except (*DAMAGED, RunStoppedError):
         raise
     except PipelineError as error:
         return _failed(journey, Reason.of_error(error))
@@ -84,13 +86,19 @@ def _travel(journey: _Journey) -> ItemResult:
     return _result(journey, "delivered")
 
 
-def _forget(error: OutputDamagedError) -> None:
+def _forget(error: OutputDamagedError | OutputIncompleteError) -> None:
     """Remove the damaged thing from the store, so that the next way through finds it missing and makes it again."""
-    storage = current_run().storage
-    if "fingerprint" in error.facts:
-        OutputPlace(storage, str(error.facts["fingerprint"])).discard()
+    run = current_run()
     if "digest" in error.facts:
-        storage.remove_tree(asset_path(str(error.facts["digest"])))
+        run.storage.remove_tree(asset_path(str(error.facts["digest"])))
+    if "fingerprint" in error.facts:
+        fingerprint = str(error.facts["fingerprint"])
+        lease = run.ledger.lease(run.storage.tenant, fingerprint, ttl_s=run.settings.lease_s)
+        if lease.try_acquire():  # else somebody is making it again already
+            try:
+                OutputPlace(run.storage, fingerprint).discard()
+            finally:
+                lease.release()
 
 
 def _storage_error(item: str) -> PipelineError:
@@ -188,12 +196,27 @@ def _deliver(journey: _Journey, step: Step, outcome: StageOutcome) -> None:
         extension = file.stored.rsplit(".", 1)[1]
         path = journey.out / f"{journey.item}-{file.role}{number}{file.suffix}.{extension}"
         data = read_published(OutputPlace(run.storage, file.fingerprint), file)
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomically(path, data)
+        _put(path, data)
         journey.delivered.append(Delivered(path, file))
     with run.ledger.session(run.storage.tenant) as session:
         for delivered in journey.delivered[-len(files) :]:
             session.record_output(_output_record(run.run_id, journey.item, delivered))
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a delivered file unless it is there already.
+
+    Raises:
+        StorageUnavailableError: The folder does not take it.
+    """
+    try:
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomically(path, data)
+    except OSError as error:
+        raise StorageUnavailableError(
+            f"could not write {path}: {error.strerror}; check space and rights, then run the same command again",
+            path=str(path),
+        ) from error
 
 
 def _output_record(run_id: str, item: str, delivered: Delivered) -> OutputRecord:
@@ -215,6 +238,7 @@ def _output_record(run_id: str, item: str, delivered: Delivered) -> OutputRecord
 
 def _failed(journey: _Journey, reason: Reason) -> ItemResult:
     run = current_run()
+    run.refuse_if_stopping()
     error = ErrorRecord(
         error_id=str(uuid.uuid4()),
         run_id=run.run_id,

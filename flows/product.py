@@ -104,16 +104,15 @@ def _process_all(
     run: RunContext, recipe: Recipe, items: Sequence[tuple[str, str]], order: ProductOrder
 ) -> tuple[ItemResult, ...]:
     """All items, as many at a time as there are workers; each thread carries the flow's context."""
-    with ThreadPoolExecutor(max_workers=run.executor.workers, thread_name_prefix="item") as pool:
-        futures = [
-            pool.submit(copy_context().run, _process, run, recipe, item, source, order) for item, source in items
-        ]
-        try:
-            return tuple(future.result() for future in futures)
-        except BaseException:
-            run.stopping.set()  # items under way end at their next stage
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(max_workers=run.executor.workers, thread_name_prefix="item")
+    futures = [pool.submit(copy_context().run, _process, run, recipe, item, source, order) for item, source in items]
+    try:
+        return tuple(future.result() for future in futures)
+    except BaseException:
+        run.stopping.set()  # items under way end at their next chunk
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _process(run: RunContext, recipe: Recipe, item: str, source: str, order: ProductOrder) -> ItemResult:

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Event
 
+from datasets.errors import PipelineError
 from datasets.ledger import Ledger
 from datasets.settings import Settings
 from datasets.storage import Storage
@@ -33,6 +34,24 @@ class RunContext:
     models: Mapping[str, ModelRef]
     dry: bool = False
     stopping: Event = field(default_factory=Event)
+
+    def refuse_if_stopping(self) -> None:
+        """Called before every stage and after every chunk.
+
+        Raises:
+            RunStoppedError: The run was interrupted; nothing begins any more.
+        """
+        if self.stopping.is_set():
+            raise RunStoppedError("the run is being stopped; the same command goes on here")
+
+    def chunk_done(self, item: str, stage: str, done: int, total: int) -> None:
+        """Tell the progress display, and end here if the run is being stopped."""
+        self.progress.advanced(item, stage, done, total)
+        self.refuse_if_stopping()
+
+
+class RunStoppedError(PipelineError):
+    code = "run_stopped"
 
 
 _CURRENT: ContextVar[RunContext] = ContextVar("stillmotion_run")

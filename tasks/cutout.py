@@ -134,7 +134,7 @@ def _cut(
         spec,
         executor=run.executor,
         limits=run.limits,
-        report=partial(run.progress.advanced, item, "cutout"),
+        report=partial(run.chunk_done, item, "cutout"),
     )
     return StageWork(
         frames=work.entry,

@@ -3,26 +3,22 @@
 Functions and their tasks are picklable and pass references; what comes back are facts.
 """
 
-import logging
-import os
 import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import stamina
 
-from datasets.errors import NoResourceError, SettingsError, WorkerLostError, worth_retrying
+from datasets.errors import NoResourceError, SettingsError, worth_retrying
 from datasets.settings import Settings
 from datasets.storage import Storage
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Resources = Mapping[str, float]
-
-IN_FLIGHT_PER_WORKER = 2  # one being worked on, one waiting: no worker idles, nothing piles up
 
 
 class Executor(Protocol):
@@ -54,71 +50,6 @@ class InProcess:
         refuse_resources(resources, local_resources())
         for position, task in enumerate(tasks):
             yield position, attempt(function, task, self._retries)
-
-
-class OnDask:
-    """Tasks go to Dask workers, a bounded number at a time; a run that ends takes its futures with it."""
-
-    def __init__(self, client: Any, retries: int = 3) -> None:
-        self._client = client
-        self._retries = retries
-        self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-
-    def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
-    ) -> Iterator[tuple[int, Result]]:
-        """Run the tasks on the workers, results as they finish.
-
-        Raises:
-            NoResourceError: No worker has the resource, so that the tasks would wait for ever.
-            WorkerLostError: A task took its worker down again and again.
-        """
-        refuse_resources(resources, self._available())
-        waiting = enumerate(tasks)
-        positions: dict[Any, int] = {}
-        try:
-            yield from self._drain(function, waiting, positions, dict(resources or {}))
-        finally:
-            self._client.cancel(list(positions), force=True)
-
-    def _drain(
-        self,
-        function: Callable[[Task], Result],
-        waiting: Iterator[tuple[int, Task]],
-        positions: dict[Any, int],
-        resources: dict[str, float],
-    ) -> Iterator[tuple[int, Result]]:
-        from distributed import KilledWorker, as_completed
-
-        finished = as_completed([])
-
-        def submit_next() -> None:
-            for position, task in waiting:
-                future = self._client.submit(
-                    attempt, function, task, self._retries, pure=False, resources=resources or None
-                )
-                positions[future] = position
-                finished.add(future)
-                return
-
-        for _ in range(self.workers * IN_FLIGHT_PER_WORKER):
-            submit_next()
-        for future in finished:
-            try:
-                result = future.result()
-            except KilledWorker as error:
-                raise WorkerLostError(
-                    "a worker died again and again on the same task: too little memory, or a library that crashes on it"
-                ) from error
-            yield positions.pop(future), result
-            submit_next()
-
-    def _available(self) -> dict[str, float]:
-        total: dict[str, float] = {}
-        for worker in self._client.scheduler_info(n_workers=-1)["workers"].values():
-            for name, amount in worker.get("resources", {}).items():
-                total[name] = max(total.get(name, 0.0), float(amount))
-        return total
 
 
 def local_resources() -> dict[str, float]:
@@ -176,59 +107,11 @@ def open_executor(settings: Settings, storage: Storage) -> AbstractContextManage
             f"{storage.root} is seen by this process alone; use one worker, or a storage root on disk",
             root=storage.root,
         )
-    return _on_dask(settings)
+    from tasks.dask_executor import open_cluster
+
+    return open_cluster(settings)
 
 
 @contextmanager
 def _in_process(settings: Settings) -> Iterator[Executor]:
     yield InProcess(settings.chunk_retries)
-
-
-def _leave_at_once() -> Any:
-    """A plugin that ends a worker told to close without waiting for torch's threads, which keep it for four seconds.
-
-    Workers hold nothing that needs saving: what they wrote is on disk with its mark.
-    """
-    from distributed import WorkerPlugin
-
-    class LeaveAtOnce(WorkerPlugin):
-        name = "leave-at-once"
-
-        def teardown(self, worker: object) -> None:
-            os._exit(0)
-
-    return LeaveAtOnce()
-
-
-@contextmanager
-def _on_dask(settings: Settings) -> Iterator[Executor]:
-    import dask
-    from distributed import Client, LocalCluster
-
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a run's own words are the stages', not the cluster's
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}):
-        if settings.dask_address is not None:
-            with Client(settings.dask_address, timeout="15s") as client:
-                yield OnDask(client, settings.chunk_retries)
-            return
-        threads = max(1, (os.cpu_count() or 1) // settings.workers)
-        # Workers that leave at once make multiprocessing's bookkeeper complain on the user's terminal.
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-        with (
-            LocalCluster(
-                n_workers=settings.workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                memory_limit=0,
-                resources=local_resources(),
-                env={
-                    "OMP_NUM_THREADS": str(threads),
-                    "MKL_NUM_THREADS": str(threads),
-                    "DASK_LOGGING__DISTRIBUTED": "error",
-                },
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            client.register_plugin(_leave_at_once())
-            yield OnDask(client, settings.chunk_retries)

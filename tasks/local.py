@@ -68,7 +68,7 @@ def _compute(item: str, source: Picture, stages: tuple[LocalStage, ...], label: 
         executor=run.executor,
         limits=run.limits,
         resources={name: amount for stage in stages for name, amount in stage.resources.items()},
-        report=partial(run.progress.advanced, item, label),
+        report=partial(run.chunk_done, item, label),
     )
     return StageWork(
         frames=work.entry,

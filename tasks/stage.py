@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from datasets.errors import PipelineError
 from datasets.frames import FrameReader
 from datasets.identity import fingerprint
-from datasets.ledger import StageRecord
+from datasets.ledger import Lease, StageRecord
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, clear_damage, find_output
 from model_blocks.choice import ModelRef
@@ -144,31 +144,25 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
         item: Whose output it is, for progress and ledger; not part of the identity.
         key: What decides the output.
         source: The picture it works on, whose facts it inherits.
-        compute: Writes the output into its place and says what it wrote; called at most once.
+        compute: Writes the output into its place and says what it wrote; called again only if the lease was lost.
     """
     run = current_run()
     place = OutputPlace(run.storage, key.fingerprint)
     if run.dry:
         return _look_up(item, key, source, place)
-    if run.stopping.is_set():
-        raise RunStoppedError("the run is being stopped; the same command goes on here")
+    run.refuse_if_stopping()
     begun, started_at = time.perf_counter(), datetime.now(UTC)
     run.progress.started(item, key.label)
     try:
         manifest, work = _obtain(run, place, key, compute)
     except PipelineError as error:
+        run.refuse_if_stopping()  # what fails while everything is being taken down says nothing about the item
         _record_failure(run, item, key, error, time.perf_counter() - begun, started_at)
         raise
     outcome = _outcome(item, key, source, manifest, work, time.perf_counter() - begun)
     record_stage(run, outcome, key, started_at)
     run.progress.finished(item, key.label, seconds=outcome.seconds, cached=outcome.cached, skipped=None)
     return outcome
-
-
-class RunStoppedError(PipelineError):
-    """The run was interrupted; nothing begins any more."""
-
-    code = "run_stopped"
 
 
 class WouldComputeError(PipelineError):
@@ -186,21 +180,32 @@ def _look_up(item: str, key: StageKey, source: Picture | None, place: OutputPlac
 
 def _obtain(run: RunContext, place: OutputPlace, key: StageKey, compute: Compute) -> tuple[Manifest, StageWork | None]:
     manifest = find_output(place)
-    if manifest is not None:
-        return manifest, None
     lease = run.ledger.lease(run.storage.tenant, place.fingerprint, ttl_s=run.settings.lease_s)
-    while not lease.try_acquire():
-        time.sleep(WAIT_S)
-        if (manifest := find_output(place)) is not None:
-            return manifest, None
-    try:
-        if (manifest := find_output(place)) is not None:  # finished between the look and the lease
-            return manifest, None
-        clear_damage(place)
-        work = compute(place)
-        return _finish(place, key, work), work
-    finally:
-        lease.release()
+    while manifest is None:
+        if lease.try_acquire():
+            try:
+                made = _make(place, key, compute, lease)
+            finally:
+                lease.release()
+            if made is not None:
+                return made
+        else:
+            time.sleep(WAIT_S)
+            run.refuse_if_stopping()
+        manifest = find_output(place)
+    return manifest, None
+
+
+def _make(
+    place: OutputPlace, key: StageKey, compute: Compute, lease: Lease
+) -> tuple[Manifest, StageWork | None] | None:
+    """Compute the output under its lease; None if another run took the lease over meanwhile and will finish it."""
+    manifest = find_output(place)
+    if manifest is not None:  # finished between the look and the lease
+        return manifest, None
+    clear_damage(place)
+    work = compute(place)
+    return None if lease.lost else (_finish(place, key, work), work)
 
 
 def _finish(place: OutputPlace, key: StageKey, work: StageWork) -> Manifest:

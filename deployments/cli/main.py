@@ -2,7 +2,11 @@
 
 import json
 import os
+import signal
 import sys
+import threading
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -13,6 +17,7 @@ from deployments.cli.producing import demo, product
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
 INTERRUPTED = 130
+GRACE_S = 3.5  # for the run to say in ledger and server that it was interrupted
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,14 +36,16 @@ for command in (product, demo, runs, show, report, models):
 
 def entry() -> None:
     """Run the command line and leave with its exit status. A user sees sentences, never a traceback."""
+    interruption = _Interruption()
+    signal.signal(signal.SIGINT, interruption)
+    signal.signal(signal.SIGTERM, interruption)
     try:
         status = stillmotion(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stillmotion: interrupted; the same command goes on where this one stopped", err=True)
-        status = INTERRUPTED
+        _leave_interrupted()
     except PipelineError as error:
         status = _refuse(error)
     except Exception as error:
@@ -46,6 +53,29 @@ def entry() -> None:
             raise
         status = _refuse(_UnexpectedError(_unexpected_words(error), type=type(error).__name__))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+class _Interruption:
+    """Turns a signal into ``KeyboardInterrupt`` and gives what follows a few seconds; a second signal gives none."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> NoReturn:
+        if self._came:
+            _leave_interrupted()
+        self._came = True
+        watchdog = threading.Timer(GRACE_S, _leave_interrupted)
+        watchdog.daemon = True
+        watchdog.start()
+        raise KeyboardInterrupt
+
+
+def _leave_interrupted() -> NoReturn:
+    """End now: stages that still compute in other threads are left where they are, as a kill would leave them."""
+    sys.stdout.flush()
+    os.write(2, b"stillmotion: interrupted; the same command goes on where this one stopped\n")
+    os._exit(INTERRUPTED)
 
 
 class _UnexpectedError(PipelineError):

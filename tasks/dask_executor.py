@@ -1,0 +1,203 @@
+"""Chunk functions on the workers of a Dask cluster: lost workers are borne, a task that kills them fails alone."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from typing import Any
+
+from datasets.errors import WorkerLostError
+from datasets.settings import Settings
+from tasks.executor import Resources, Result, Task, attempt, local_resources, refuse_resources
+
+IN_FLIGHT_PER_WORKER = 2  # one being worked on, one waiting: no worker idles, nothing piles up
+FAILURES_BORNE = 1  # workers that a task may outlive, however it came to be there, before it is tried alone
+
+
+class _Floor:
+    """Who may have tasks on the cluster: many at a time, or one suspect alone.
+
+    When a worker dies, Dask suspects every task that was there, also those that only waited. Alone on the cluster a
+    task shows whether it is the one.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._shared = 0
+        self._suspects = 0  # waiting or at work; they go before everybody else
+        self._alone = False
+
+    def enter(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._suspects)
+            self._shared += 1
+
+    def leave(self) -> None:
+        with self._changed:
+            self._shared -= 1
+            self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._suspects += 1
+            self._changed.wait_for(lambda: not self._shared and not self._alone)
+            self._alone = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._suspects -= 1
+                self._changed.notify_all()
+
+
+class OnDask:
+    """Tasks go to Dask workers, a bounded number at a time; a run that ends takes its futures with it."""
+
+    def __init__(self, client: Any, retries: int = 3) -> None:
+        self._client = client
+        self._retries = retries
+        self._floor = _Floor()
+        self._resources: dict[str, float] = {}
+        self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+
+    def run(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
+    ) -> Iterator[tuple[int, Result]]:
+        """Run the tasks on the workers, results as they finish. Called from several threads at once.
+
+        Raises:
+            NoResourceError: No worker has the resource, so that the tasks would wait for ever.
+            WorkerLostError: A task took its worker down again and again, also alone; or the cluster went away.
+        """
+        refuse_resources(resources, self._available())
+        pending: dict[Any, tuple[int, Task]] = {}
+        try:
+            yield from self._drain(function, enumerate(tasks), pending, dict(resources or {}))
+        finally:
+            self._client.cancel(list(pending), force=True)
+
+    def _drain(
+        self,
+        function: Callable[[Task], Result],
+        waiting: Iterator[tuple[int, Task]],
+        pending: dict[Any, tuple[int, Task]],
+        resources: dict[str, float],
+    ) -> Iterator[tuple[int, Result]]:
+        from distributed import KilledWorker, as_completed
+
+        finished = as_completed([])
+
+        def submit_next() -> None:
+            for position, task in waiting:
+                self._floor.enter()
+                future = self._submit(function, task, resources)
+                future.add_done_callback(lambda _: self._floor.leave())
+                pending[future] = (position, task)
+                finished.add(future)
+                return
+
+        for _ in range(self.workers * IN_FLIGHT_PER_WORKER):
+            submit_next()
+        for future in finished:
+            position, task = pending[future]
+            try:
+                result = self._result(future)
+            except KilledWorker:
+                result = self._run_alone(function, task, resources)
+            del pending[future]
+            yield position, result
+            submit_next()
+
+    def _submit(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
+        return self._client.submit(attempt, function, task, self._retries, pure=False, resources=resources or None)
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise WorkerLostError("the Dask cluster went away; the same command goes on where this one was") from error
+
+    def _run_alone(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
+        """Another try for a task whose workers died, with nothing else on the cluster that could be to blame."""
+        from distributed import KilledWorker
+
+        with self._floor.alone():
+            try:
+                return self._result(self._submit(function, task, resources))
+            except KilledWorker as error:
+                raise WorkerLostError(
+                    "a worker died again and again on the same task, also alone: too little memory, or a library that "
+                    "crashes on it"
+                ) from error
+
+    def _available(self) -> dict[str, float]:
+        """Everything a worker ever had: one that is being started again has none at the moment."""
+        total = self._resources
+        for worker in self._client.scheduler_info(n_workers=-1)["workers"].values():
+            for name, amount in worker.get("resources", {}).items():
+                total[name] = max(total.get(name, 0.0), float(amount))
+        return total
+
+
+def _manners() -> Any:
+    """A plugin that keeps a worker's own words off the user's terminal, and ends it at once when it is told to close.
+
+    Waiting for torch's threads would take four seconds. Workers hold nothing that needs saving: what they wrote is
+    in the store with its mark.
+    """
+    from distributed import WorkerPlugin
+
+    class Manners(WorkerPlugin):
+        name = "manners"
+
+        def setup(self, worker: object) -> None:
+            logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+        def teardown(self, worker: object) -> None:
+            os._exit(0)
+
+    return Manners()
+
+
+@contextmanager
+def open_cluster(settings: Settings) -> Iterator[OnDask]:
+    """Workers of the cluster that the settings name, or of one on this machine that ends with the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # a run's own words are the stages', not the cluster's
+    manners = {
+        "distributed.admin.large-graph-warning-threshold": "1GB",
+        "distributed.scheduler.allowed-failures": FAILURES_BORNE,
+    }
+    with dask.config.set(manners):
+        if settings.dask_address is not None:
+            with Client(settings.dask_address, timeout="15s") as client:
+                yield OnDask(client, settings.chunk_retries)
+            return
+        threads = max(1, (os.cpu_count() or 1) // settings.workers)
+        # Workers that leave at once make multiprocessing's bookkeeper complain on the user's terminal.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+        with (
+            LocalCluster(
+                n_workers=settings.workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # else its HTTP port complains when it is taken
+                memory_limit=0,
+                resources=local_resources(),
+                env={
+                    "OMP_NUM_THREADS": str(threads),
+                    "MKL_NUM_THREADS": str(threads),
+                    "DASK_LOGGING__DISTRIBUTED": "error",
+                },
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            client.register_plugin(_manners())
+            yield OnDask(client, settings.chunk_retries)

@@ -1,0 +1,38 @@
+"""Real commands in processes of their own, for tests that kill and interrupt them."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def product_command(
+    photos: Sequence[Path], out: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """``stillmotion product`` in a session of its own, its outputs as pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "deployments.cli", "product", *map(str, photos), "--out", str(out), *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_line(running: "subprocess.Popen[str]", text: str) -> None:
+    """Until a line with the text comes on standard error."""
+    assert running.stderr is not None
+    while text not in (line := running.stderr.readline()):
+        assert line or running.poll() is None
+
+
+def delivered(folder: Path) -> dict[str, str]:
+    """sha256 of every delivered file, by name; the report is not one."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix != ".html"
+    }
