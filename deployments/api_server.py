@@ -31,7 +31,6 @@ HOST = "127.0.0.1"
 FOLDER = "stillmotion-api"  # under PREFECT_HOME, beside Prefect's own files
 ATTACH_TIMEOUT_S = 20.0  # a server that is ending holds the lease for at most 10 s
 POLL_S = 0.01
-READY_TIMEOUT_S = 0.1  # a server that is up answers in a few milliseconds
 BACKLOG = 512  # connections that wait while the server comes up
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 8192
@@ -141,11 +140,6 @@ def wait_until_ready(server: ApiServer, *, timeout_s: float = 60.0) -> None:
             _restart(server, lock)
         time.sleep(5 * POLL_S)
     raise _failure(server, f"did not answer within {timeout_s:g} s")
-
-
-def is_ready(server: ApiServer) -> bool:
-    """Whether the API answers already; said within a tenth of a second."""
-    return _healthy(server.url, timeout_s=READY_TIMEOUT_S)
 
 
 def environment(server: ApiServer) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from datasets.errors import SettingsError
-from deployments.api_server import ApiServer, attach_or_start, environment, is_ready, wait_until_ready
+from deployments.api_server import ApiServer, attach_or_start, environment, wait_until_ready
 from deployments.cli.options import Common, common_options, read_common
 from deployments.prefect_profile import names_a_server
 
@@ -57,29 +57,29 @@ def begin_server(*, dry_run: bool) -> ApiServer | None:
     Returns:
         The server, or None where the user's settings name one or none is needed.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     if dry_run or names_a_server(home):
         return None
-    server = attach_or_start(home)
-    os.environ.update(environment(server))  # Prefect reads it when it is first imported
-    return server
+    return attach_or_start(home)
 
 
 def run(photos: tuple[str, ...], recipe: str, common: Common, server: ApiServer | None) -> Any:
     """Run the product flow in this process, attached to the embedded Prefect server or the configured one."""
-    _hand_down(common)
+    _hand_down(common, server)
     with _uncollected():
         from deployments.cli.running import begin_torch, run_watched
-    if server is not None and not is_ready(server):
-        begin_torch()
+    if server is not None:
+        if server.started_here:  # others at the same moment would only take the server's time
+            begin_torch()
         wait_until_ready(server)
     return run_watched(photos, recipe, common, command=_command())
 
 
-def _hand_down(common: Common) -> None:
-    """The settings that the flow reads for itself."""
+def _hand_down(common: Common, server: ApiServer | None) -> None:
+    """What Prefect reads when it is first imported, and the settings that the flow reads for itself."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(environment(server) if server is not None else {})
     os.environ["STILLMOTION_TENANT"] = common.settings.tenant
     os.environ["STILLMOTION_DEVICE"] = common.settings.device
     os.environ["STILLMOTION_WORKERS"] = str(common.settings.workers)
