@@ -69,7 +69,7 @@ def close_flow_runs(client: SyncPrefectClient, flow_run_ids: list[str]) -> None:
         PrefectException, httpx.HTTPError: The API did not take it.
     """
     still_open = FlowRunFilter(
-        id=FlowRunFilterId(any_=flow_run_ids),  # type: ignore[arg-type]  # pydantic reads them as UUIDs
+        id=FlowRunFilterId(any_=flow_run_ids),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN)),
     )
     tasks_open = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=OPEN)))

@@ -21,7 +21,7 @@ from tests.photographs import save_product
 ROOT = Path(__file__).parents[2]
 RECIPE = [{"stage": "cutout"}, {"stage": "publish", "format": "png"}]
 STAGES = 3  # intake and those of the recipe
-HEAVY = (
+HEAVY = {
     "torch",
     "kornia",
     "scipy",
@@ -31,7 +31,7 @@ HEAVY = (
     "alembic",
     "great_expectations",
     "prefect.server.api",
-)
+}
 
 RUN = """
     import sys
