@@ -69,7 +69,7 @@ def run(photos: tuple[str, ...], recipe: str, common: Common, server: ApiServer 
     with _uncollected():
         from deployments.cli.running import begin_torch, run_watched
     if server is not None:
-        if server.started_here:  # others at the same moment would only take the server's time
+        if server.started_here and common.settings.workers == 1:  # others would only take time from the server
             begin_torch()
         wait_until_ready(server)
     return run_watched(photos, recipe, common, command=_command())
