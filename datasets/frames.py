@@ -9,21 +9,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import google_crc32c
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-from zarr.storage import FsspecStore, LocalStore
 
 from datasets.errors import FrameShapeError, OutputDamagedError, OutputIncompleteError, StorageUnavailableError
 from datasets.outputs import FRAMES, MARKS, FramesEntry, OutputPlace, read_manifest
 
+if TYPE_CHECKING:  # imported on use: a run whose stages are all cached opens no array
+    from zarr.storage import FsspecStore, LocalStore
+
 DTYPES = ("uint8", "uint16")
 STILL_TILE = 1024  # pixels; larger stills are cut into tiles of this side
-KEPT = (BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec())
 SRGB = {"primaries": "bt709", "transfer": "srgb", "matrix": "rgb", "range": "full"}
 
 Pixels = NDArray[Any]  # uint8 or uint16
@@ -90,7 +89,9 @@ def chunk_key(index: Index) -> str:
     return ".".join(map(str, index))
 
 
-def _zarr_store(place: OutputPlace, *, read_only: bool) -> LocalStore | FsspecStore:
+def _zarr_store(place: OutputPlace, *, read_only: bool) -> "LocalStore | FsspecStore":
+    from zarr.storage import FsspecStore, LocalStore
+
     folder = place.inside(FRAMES)
     local = place.storage.local_path(folder)
     if local is not None:
@@ -100,6 +101,9 @@ def _zarr_store(place: OutputPlace, *, read_only: bool) -> LocalStore | FsspecSt
 
 def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
     """Lay out an empty frame store; one that an interrupted run began keeps the chunks it began with."""
+    import zarr
+    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
     store = _zarr_store(place, read_only=False)
     group = zarr.open_group(store, mode="a", use_consolidated=False)
     if "pixels" in group and "pts" in group:
@@ -110,7 +114,7 @@ def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
         shape=spec.shape,
         chunks=(*spec.chunks, spec.shape[3]),
         dtype=spec.dtype,
-        compressors=KEPT,
+        compressors=(BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()),
         fill_value=0,
         config={"write_empty_chunks": True},
         overwrite=True,
@@ -181,6 +185,8 @@ def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
 
 
 def _pixels(place: OutputPlace, *, read_only: bool) -> Any:
+    import zarr
+
     store = _zarr_store(place, read_only=read_only)
     group = zarr.open_group(store, mode="r" if read_only else "r+", use_consolidated=False)
     return group["pixels"]

@@ -16,6 +16,7 @@ from datasets.ledger.processes import host_name
 from datasets.settings import read_settings
 from flows.opening import open_books
 from flows.order import ProductOrder
+from flows.orphans import closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
 from tasks.context import RunContext
@@ -56,8 +57,11 @@ def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Seque
 
 @contextmanager
 def alive(run: RunContext) -> Iterator[None]:
-    """While the block runs, the ledger hears that the run lives; interrupted, it is told so."""
-    with RunHeart(run.ledger, run.storage.tenant, run.run_id):
+    """While the block runs, the ledger hears that the run lives; interrupted, it is told so.
+
+    Beside the work, runs that were killed are closed in Prefect too.
+    """
+    with RunHeart(run.ledger, run.storage.tenant, run.run_id), closing_orphans(run.ledger, run.storage.tenant):
         try:
             yield
         except (KeyboardInterrupt, TerminationSignal):

@@ -3,10 +3,13 @@
 Tensors are (N, C, H, W), RGB, float32, 0..1, unless a method says otherwise.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
 
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:  # torch takes a second to import, and a run whose stages are all cached needs none of it
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -18,7 +17,6 @@ from tasks.chunks import run_chunks
 from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.executor import peak_memory_bytes
-from tasks.ops.cutting import cut_out, cutout_halo, working_copy
 from tasks.ops.geometry import Region, Shape
 from tasks.plan import refuse_memory
 from tasks.prefect_stage import stage_task
@@ -65,9 +63,13 @@ class CutoutPass:
         return Shape(shape.frames, shape.height, shape.width, 4)
 
     def read_region(self, region: Region, shape: Shape) -> Region:
+        from tasks.ops.cutting import cutout_halo
+
         return region.grown(0, cutout_halo(self.probability.shape, shape), shape)
 
     def apply(self, frames: Pixels, *, read: Region, region: Region, shape: Shape) -> Pixels:
+        from tasks.ops.cutting import cut_out
+
         made = cut_out(frames, self.probability, read=read, shape=shape)
         return made[region.inside(read)]
 
@@ -106,6 +108,10 @@ def _segment(source: Picture, model: ModelRef) -> _Segmented:
 
 def _find_object(task: _SegmentTask) -> _Segmented:
     """Segment a copy of the whole picture at the model's working size. Runs on a worker."""
+    import torch
+
+    from tasks.ops.cutting import working_copy
+
     model = segmenter(task.model)
     image = working_copy(FrameReader(task.source).read()[0], model.working_side)
     with torch.inference_mode():

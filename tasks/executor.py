@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-import stamina
-
 from datasets.errors import NoResourceError, SettingsError, worth_retrying
 from datasets.settings import Settings
 from datasets.storage import Storage
@@ -76,6 +74,8 @@ def refuse_resources(wanted: Resources | None, available: Mapping[str, float]) -
 
 def attempt(function: Callable[[Task], Result], task: Task, retries: int) -> Result:
     """Call a function, again when that may help, with exponential backoff and jitter."""
+    import stamina
+
     for trial in stamina.retry_context(
         on=worth_retrying_exception, attempts=retries + 1, timeout=None, wait_initial=0.1, wait_max=5.0
     ):

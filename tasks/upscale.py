@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from datasets.errors import RecipeError
@@ -58,6 +57,8 @@ class _Enlarge:
     scale: int
 
     def __call__(self, frames: Pixels) -> Pixels:
+        import torch
+
         network = upscaler(self.model, self.scale)
         images = torch.from_numpy(to_float(frames)).permute(0, 3, 1, 2).to(self.model.device)
         with torch.inference_mode():

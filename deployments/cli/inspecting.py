@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from datasets.settings import Settings, read_settings
+if TYPE_CHECKING:
+    from datasets.settings import Settings
 
 tenant_option = click.option("--tenant", default=None, help="Whose work is shown.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
@@ -21,11 +22,13 @@ def _echo(document: object, as_json: bool, lines: Callable[[], Any]) -> None:
         click.echo(line)
 
 
-def _books(settings: Settings) -> tuple[Any, Any]:
+def _books(tenant: str | None) -> tuple["Settings", Any, Any]:
     from datasets.ledger import open_ledger
+    from datasets.settings import read_settings
     from datasets.storage import open_storage
 
-    return open_storage(settings.storage_root, settings.tenant), open_ledger(settings.ledger)
+    settings = read_settings(tenant=tenant)
+    return settings, open_storage(settings.storage_root, settings.tenant), open_ledger(settings.ledger)
 
 
 @click.command()
@@ -36,8 +39,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
     """List the latest runs."""
     from deployments.cli.words import table
 
-    settings = read_settings(tenant=tenant)
-    _, ledger = _books(settings)
+    settings, _, ledger = _books(tenant)
     with ledger.session(settings.tenant) as session:
         records = session.runs(limit=limit)
     document = [
@@ -71,8 +73,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
 @json_option
 def show(run: str, tenant: str | None, as_json: bool) -> int:
     """Show one run: its items, outputs, stages and errors. RUN is the beginning of its id, or 'latest'."""
-    settings = read_settings(tenant=tenant)
-    _, ledger = _books(settings)
+    settings, _, ledger = _books(tenant)
     with ledger.session(settings.tenant) as session:
         record = session.find_run(run)
         items, stages = session.items(record.run_id), session.stages(record.run_id)
@@ -159,7 +160,7 @@ def report(run: str, out: str, tenant: str | None) -> int:
     from flows.report import render_report
     from flows.reporting import gather
 
-    storage, ledger = _books(read_settings(tenant=tenant))
+    _, storage, ledger = _books(tenant)
     path = Path(out).absolute()
     write_atomically(path, render_report(gather(ledger, storage, run, path)).encode())
     click.echo(f"wrote {path}")

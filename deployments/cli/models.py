@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datasets.errors import PipelineError, UsageError
-from datasets.settings import read_settings
 from deployments.cli.inspecting import json_option
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ def models() -> None:
 @json_option
 def list_models(as_json: bool) -> int:
     """List all models with what they do, their licence and where their weights come from."""
+    from datasets.settings import read_settings
     from model_blocks.registry import MODELS
     from model_blocks.weight_files import look
 
@@ -97,6 +97,7 @@ def check_models(names: tuple[str, ...], as_json: bool) -> int:
 
     Exit status 1 if one is damaged, or if one that was named is missing.
     """
+    from datasets.settings import read_settings
     from model_blocks.weight_files import check
 
     folder = read_settings().weights_dir
@@ -119,6 +120,8 @@ def pull_models(names: tuple[str, ...], everything: bool, as_json: bool) -> int:
 
     Exit status 1 if one could not be fetched; the others are.
     """
+    from datasets.settings import read_settings
+
     if bool(names) == everything:
         raise UsageError("name the models to fetch, or give --all")
     settings = read_settings()

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from datasets.errors import UsageError
-from datasets.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from datasets.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,7 +53,7 @@ class Common:
     keep: bool
     dry_run: bool
     as_json: bool
-    settings: Settings
+    settings: "Settings"
 
 
 def common_options(command: Command) -> Command:
@@ -67,6 +69,8 @@ def read_common(values: dict[str, Any]) -> Common:
     Raises:
         UsageError: A model choice or a weights file is not spelled as it should be.
     """
+    from datasets.settings import read_settings
+
     return Common(
         out=values["out"],
         models=_models(values["models"]),

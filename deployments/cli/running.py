@@ -1,7 +1,9 @@
 """Runs the product flow for a command and watches it. Imported only when something is to run: it imports Prefect."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,11 @@ def run_watched(photos: tuple[str, ...], recipe: str, common: Common, *, command
     with open_display() as display, watched_by(display), _without_heartbeat():
         state: Any = product(order, return_state=True)
     return summary_of(state)
+
+
+def begin_torch() -> None:
+    """Load torch beside what this process has to wait for; a second that the first model need not take."""
+    threading.Thread(target=import_module, args=("torch",), name="load-torch").start()
 
 
 def summary_of(state: Any) -> RunSummary:

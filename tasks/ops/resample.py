@@ -8,16 +8,18 @@ outside the picture are dropped and the others weighed up.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from datasets.errors import FrameShapeError
 from tasks.ops.depth import Pixels, full_scale
 from tasks.ops.geometry import Region
 from tasks.ops.transfer import linear_to_srgb, srgb_to_linear
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Kernel = Literal["lanczos3", "bicubic", "area", "triangle"]
 
@@ -100,6 +102,8 @@ class Axis:
         Raises:
             FrameShapeError: a pixel that is needed lies outside ``in0 <= j < in1``.
         """
+        from scipy.sparse import csr_array
+
         position, weight = self.weights(out0, out1)
         used = weight != 0.0
         index = position[used] - in0

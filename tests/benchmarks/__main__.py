@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import bench_engine, bench_matting, bench_upscale
+from tests.benchmarks import bench_engine, bench_matting, bench_start, bench_upscale
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
     questions: list[tuple[str, Callable[[], object]]] = [
         ("How well are products cut out?", lambda: bench_matting.run(truth)),
         ("How well are pictures enlarged?", bench_upscale.run),
+        ("How soon does a command start?", bench_start.run),
         ("What does the chunk engine cost on top of the array function?", bench_engine.run),
     ]
     print(machine())

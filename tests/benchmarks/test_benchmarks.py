@@ -1,6 +1,11 @@
 """The benchmarks run once, small and untimed, so that they do not rot."""
 
-from tests.benchmarks import bench_engine, bench_upscale
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import bench_engine, bench_start, bench_upscale
 from tests.benchmarks.__main__ import machine
 from tests.shared_data import fixture
 
@@ -15,6 +20,13 @@ def test_the_upscale_table() -> None:
     fixture("images/coffee.png")
     lines = bench_upscale.run(scales=(2,), side=64)
     assert len(lines) == 4
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_start_table() -> None:
+    lines = bench_start.run(repeats=1, situations=("up", "cached"), home=Path(os.environ["PREFECT_HOME"]))
+    assert [line.split()[-3:][1] for line in lines[1:]] == ["1", "1"]  # servers
+    assert lines[1].startswith("server up")
 
 
 def test_the_machine_is_named() -> None:
