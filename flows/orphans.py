@@ -27,6 +27,7 @@ from datasets.ledger import Ledger
 LOGGER = logging.getLogger(__name__)
 LATEST = 200  # crashed runs of the ledger that are compared with Prefect; older ones were compared before
 OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+DEAD = ("crashed", "interrupted")  # an interrupted command may leave before Prefect has heard of it
 PATIENCE_S = 5.0  # a server too busy to answer is asked again by the next run
 
 
@@ -52,7 +53,8 @@ def closing_orphans(ledger: Ledger, tenant: str) -> Iterator[None]:
 
 def _close(ledger: Ledger, tenant: str) -> None:
     with ledger.session(tenant) as session:
-        crashed = [run.flow_run_id for run in session.runs(limit=LATEST, status="crashed") if run.flow_run_id]
+        dead = [run.flow_run_id for status in DEAD for run in session.runs(limit=LATEST, status=status)]
+    crashed = [flow_run_id for flow_run_id in dead if flow_run_id]
     if not crashed:
         return
     try:
