@@ -5,9 +5,12 @@ crc32c in its codec (it notices flipped bits) and another in the manifest (it no
 Zarr itself would read as zeros).
 """
 
+import errno
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,11 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import FrameShapeError, OutputDamagedError, OutputIncompleteError, StorageUnavailableError
+from datasets.object_store import filesystem_options
 from datasets.outputs import FRAMES, MARKS, FramesEntry, OutputPlace, read_manifest
 
 if TYPE_CHECKING:  # imported on use: a run whose stages are all cached opens no array
     from zarr.storage import FsspecStore, LocalStore
 
+# What Zarr raises on bytes that are not what was written: bad JSON, bad fields, bad checksums, bad codecs.
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 DTYPES = ("uint8", "uint16")
 STILL_TILE = 1024  # pixels; larger stills are cut into tiles of this side
 SRGB = {"primaries": "bt709", "transfer": "srgb", "matrix": "rgb", "range": "full"}
@@ -92,23 +98,43 @@ def chunk_key(index: Index) -> str:
 def _zarr_store(place: OutputPlace, *, read_only: bool) -> "LocalStore | FsspecStore":
     from zarr.storage import FsspecStore, LocalStore
 
-    folder = place.inside(FRAMES)
-    local = place.storage.local_path(folder)
+    folder, storage = place.inside(FRAMES), place.storage
+    local = storage.local_path(folder)
     if local is not None:
         return LocalStore(local, read_only=read_only)
-    return FsspecStore.from_url(f"{place.storage.filesystem.unstrip_protocol(place.storage.path(folder))}")
+    url = f"{storage.filesystem.unstrip_protocol(storage.path(folder))}"
+    options = filesystem_options(storage.root, storage.options)
+    return FsspecStore.from_url(url, storage_options=options or None, read_only=read_only)
 
 
 def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
-    """Lay out an empty frame store; one that an interrupted run began keeps the chunks it began with."""
+    """Lay out an empty frame store; one that an interrupted run began keeps the chunks it began with.
+
+    Raises:
+        StorageUnavailableError: The storage does not take it.
+    """
+    with place.storage.serving(f"lay out the frames of output {place.fingerprint[:12]}…"):
+        try:
+            return _lay_out(place, spec)
+        except UNREADABLE:  # what an interrupted run left there cannot be read
+            place.discard()
+            return _lay_out(place, spec)
+
+
+def _lay_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
     import zarr
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-    store = _zarr_store(place, read_only=False)
-    group = zarr.open_group(store, mode="a", use_consolidated=False)
-    if "pixels" in group and "pts" in group:
+    group = zarr.open_group(_zarr_store(place, read_only=False), mode="a", use_consolidated=False)
+    if "pixels" in group:  # the last thing that is made: all else is there
         t, y, x, _ = group["pixels"].chunks  # type: ignore[union-attr]  # an array, never a group
         return replace(spec, chunks=(t, y, x))
+    group.attrs.update(cast("dict[str, Any]", spec.attributes))
+    always = {"write_empty_chunks": True}
+    pts = group.create_array(
+        "pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, config=always, overwrite=True  # type: ignore[arg-type]
+    )  # fmt: skip
+    pts[:] = np.arange(spec.shape[0], dtype=np.int64)
     group.create_array(
         "pixels",
         shape=spec.shape,
@@ -116,12 +142,9 @@ def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
         dtype=spec.dtype,
         compressors=(BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()),
         fill_value=0,
-        config={"write_empty_chunks": True},
+        config=always,  # type: ignore[arg-type]
         overwrite=True,
     )
-    pts = group.create_array("pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, overwrite=True)
-    pts[:] = np.arange(spec.shape[0], dtype=np.int64)
-    group.attrs.update(cast("dict[str, Any]", spec.attributes))
     return spec
 
 
@@ -141,10 +164,8 @@ def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixel
         )
     contiguous = np.ascontiguousarray(values)
     crc = int(google_crc32c.value(contiguous.tobytes()))
-    try:
-        _pixels(place, read_only=False)[box] = contiguous
-    except OSError as error:
-        raise StorageUnavailableError(f"could not write chunk {chunk_key(index)}: {error}; check space") from error
+    with place.storage.serving(f"write chunk {chunk_key(index)}"):
+        _pixels(place, spec, read_only=False)[box] = contiguous
     mark = {"crc32c": crc, "chunks": list(spec.chunks)}
     place.storage.write_bytes(place.inside(f"{MARKS}/{chunk_key(index)}.json"), json.dumps(mark).encode())
     return crc
@@ -184,12 +205,23 @@ def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
     return FramesEntry(spec.shape, spec.dtype, (*spec.chunks, spec.shape[3]), checksums, spec.attributes)
 
 
-def _pixels(place: OutputPlace, *, read_only: bool) -> Any:
+def _pixels(place: OutputPlace, spec: FrameSpec, *, read_only: bool) -> Any:
+    """The array of an output's pixels. Of object stores it is remembered: opening takes several requests."""
+    if place.storage.is_local or not place.storage.is_shared:
+        return _open_pixels(place, read_only=read_only)
+    return _remembered(place, (spec.shape, spec.dtype, spec.chunks), read_only)
+
+
+@lru_cache(maxsize=64)
+def _remembered(place: OutputPlace, _layout: object, read_only: bool) -> Any:
+    return _open_pixels(place, read_only=read_only)
+
+
+def _open_pixels(place: OutputPlace, *, read_only: bool) -> Any:
     import zarr
 
     store = _zarr_store(place, read_only=read_only)
-    group = zarr.open_group(store, mode="r" if read_only else "r+", use_consolidated=False)
-    return group["pixels"]
+    return zarr.open_array(store, path="pixels", mode="r" if read_only else "r+")
 
 
 class FrameReader:
@@ -209,7 +241,8 @@ class FrameReader:
         self.entry = entry
         t, y, x, _ = entry.chunks
         self.spec = FrameSpec(entry.shape, entry.dtype, (t, y, x), entry.attributes)
-        self._array = _pixels(place, read_only=True)
+        with self._reading(None):
+            self._array = _pixels(place, self.spec, read_only=True)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -246,18 +279,29 @@ class FrameReader:
         result[tuple(target)] = values[tuple(source)]
 
     def _chunk(self, index: Index, box: Box) -> Pixels:
-        try:
+        with self._reading(index):
             values: Pixels = np.ascontiguousarray(self._array[box])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise self._damaged(index) from error
         if google_crc32c.value(values.tobytes()) != self.entry.checksums[chunk_key(index)]:
             raise self._damaged(index)
         return values
 
-    def _damaged(self, index: Index) -> OutputDamagedError:
+    @contextmanager
+    def _reading(self, index: Index | None) -> Iterator[None]:
+        try:
+            with self.place.storage.serving(f"read output {self.place.fingerprint[:12]}…"):
+                yield
+        except (*UNREADABLE, FileNotFoundError) as error:
+            raise self._damaged(index) from error
+        except StorageUnavailableError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:  # the disk lost a sector
+                raise self._damaged(index) from error
+            raise
+
+    def _damaged(self, index: Index | None) -> OutputDamagedError:
+        what = "the description" if index is None else f"chunk {chunk_key(index)}"
         return OutputDamagedError(
-            f"chunk {chunk_key(index)} of output {self.place.fingerprint[:12]}… is missing or was changed on disk; "
-            "it is made again",
+            f"{what} of output {self.place.fingerprint[:12]}… is missing or was changed in the storage; it is made "
+            "again",
             fingerprint=self.place.fingerprint,
-            chunk=chunk_key(index),
+            chunk=None if index is None else chunk_key(index),
         )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from datasets.errors import OutputDamagedError, OutputIncompleteError
+from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteError
 from datasets.identity import check_digest, digest_bytes
 from datasets.notices import Notice
 from datasets.storage import Storage
@@ -178,20 +178,23 @@ class OutputPlace:
 
     def stored_objects(self) -> dict[str, int]:
         """Size of every object below the output's folder that belongs into a manifest."""
-        root = self.storage.path(self.folder).rstrip("/") + "/"
-        found = self.storage.filesystem.find(root, detail=True, refresh=True)
-        sizes = {path.split(f"{self.fingerprint}/", 1)[1]: int(entry["size"]) for path, entry in found.items()}
+        sizes = self.storage.list_tree(self.folder)
         return {name: size for name, size in sizes.items() if name != MANIFEST and not name.startswith(f"{MARKS}/")}
 
     def sweep(self) -> None:
         """Remove what a killed writer of this output left half-written. Only for the holder of its lease."""
-        for name in self.stored_objects():
+        for name in self.stored_objects() if self.storage.is_local else ():
             if name.endswith(ZARR_PART):
                 self.storage.remove_tree(self.inside(name))
 
     def finish(self, manifest: Manifest) -> Manifest:
-        """Publish the output: the manifest is the last thing written; the marks of its chunks go."""
-        self.storage.write_bytes(self.inside(MANIFEST), _sealed(manifest.to_json()))
+        """Publish the output: the manifest is the last thing written; the marks of its chunks go.
+
+        Returns:
+            The manifest that counts: another writer's if it was there first. Both wrote the same bytes.
+        """
+        if not self.storage.create_bytes(self.inside(MANIFEST), _sealed(manifest.to_json())):
+            manifest = read_manifest(self)
         self.storage.remove_tree(self.inside(MARKS))
         return manifest
 
@@ -225,14 +228,13 @@ def read_manifest(place: OutputPlace) -> Manifest:
     Raises:
         OutputIncompleteError: There is none, or it cannot be read: the output is not to be used.
     """
-    path = place.inside(MANIFEST)
-    if not place.storage.exists(path):
+    try:
+        value = _unsealed(place.storage.read_bytes(place.inside(MANIFEST)))
+        manifest = Manifest.from_json(value)
+    except NotFoundError as error:
         raise OutputIncompleteError(
             f"output {place.fingerprint[:12]}… has no manifest, so it was never finished", fingerprint=place.fingerprint
-        )
-    try:
-        value = _unsealed(place.storage.read_bytes(path))
-        manifest = Manifest.from_json(value)
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputIncompleteError(
             f"the manifest of output {place.fingerprint[:12]}… is damaged; it is made again",

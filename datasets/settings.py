@@ -23,8 +23,14 @@ class Settings(BaseSettings):
 
     storage_root: str = Field(
         default_factory=lambda: platformdirs.user_data_dir("stillmotion"),
-        description="Where assets, frame stores and outputs live: a folder or an fsspec URL (file, memory).",
+        description="Where assets, frame stores and outputs live: a folder or an fsspec URL (file, s3, memory).",
     )
+    storage_block: str = Field(
+        default="", description="Name of a saved Prefect block with the S3 service's address and credentials."
+    )
+    s3_endpoint: str | None = Field(default=None, description="Address of an S3 service that is not Amazon's.")
+    s3_region: str | None = Field(default=None, description="Region of the S3 service.")
+    s3_path_style: bool = Field(default=False, description="Whether buckets are paths rather than host names.")
     ledger_url: str = Field(
         default="",
         description="SQLAlchemy URL of the ledger; empty: a SQLite file beside the local storage root.",

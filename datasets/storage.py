@@ -1,10 +1,12 @@
 """One root on fsspec for everything that is kept, one folder below it for every tenant."""
 
+import errno
 import os
 import secrets
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import psutil
 
 from datasets.errors import NotFoundError, SettingsError, StorageUnavailableError
 from datasets.identity import check_tenant, digest_bytes
+from datasets.object_store import S3, filesystem_options, service_errors
 
 LOCAL = ("file", "local")
 SHARED_BETWEEN_PROCESSES_NOT = ("memory",)
 PART = ".part-"  # files being written carry it in their name, with host and process, until they are whole
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
 PARTS = "parts"  # where a local storage writes files before it moves them to their place
 
 
@@ -28,10 +32,14 @@ class Storage:
     Attributes:
         root: A local folder or an fsspec URL.
         tenant: A valid tenant name.
+        options: What the file system needs besides its URL: endpoint, region, credentials. Never shown.
+        atomic_create: Whether the storage can write an object only if there is none, as far as is known.
     """
 
     root: str
     tenant: str
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    atomic_create: bool = True
 
     def __post_init__(self) -> None:
         check_tenant(self.tenant)
@@ -39,18 +47,18 @@ class Storage:
     @cached_property
     def _place(self) -> tuple[Any, str]:
         try:
-            filesystem, path = fsspec.core.url_to_fs(self.root)
+            filesystem, path = fsspec.core.url_to_fs(self.root, **filesystem_options(self.root, self.options))
         except (ImportError, ValueError) as error:
             raise SettingsError(
-                f"the storage root {self.root!r} cannot be opened: {error}; use a folder, file:// or memory://",
+                f"the storage root {self.root!r} cannot be opened: {error}; use a folder, file://, s3:// or memory://",
                 root=self.root,
             ) from error
         return filesystem, f"{path.rstrip('/')}/tenants/{self.tenant}"
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"root": self.root, "tenant": self.tenant}
+    def __getstate__(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("root", "tenant", "options", "atomic_create")}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
 
     @property
@@ -77,13 +85,32 @@ class Storage:
         """The same as a local path, or None where the storage is not local."""
         return Path(self.path(relative)) if self.is_local else None
 
+    @contextmanager
+    def serving(self, what: str) -> Iterator[None]:
+        """Say in the project's words that the storage does not do what it should. What is not there is no such fault.
+
+        Raises:
+            StorageUnavailableError: No space, no rights, no answer, or one that says so.
+        """
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError, NotADirectoryError):
+            raise
+        except service_errors(self.root) as error:
+            raise StorageUnavailableError(
+                f"could not {what}: {type(error).__name__}: {error}; check space, rights and service of {self.root}",
+                root=self.root,
+            ) from error
+
     def exists(self, relative: str) -> bool:
-        return bool(self.filesystem.exists(self.path(relative)))
+        with self.serving(f"look for {relative}"):
+            return bool(self.filesystem.exists(self.path(relative)))
 
     def size(self, relative: str) -> int | None:
         """Size in bytes, or None if there is no such file."""
         try:
-            return int(self.filesystem.size(self.path(relative)))
+            with self.serving(f"look for {relative}"):
+                return int(self.filesystem.size(self.path(relative)))
         except FileNotFoundError:
             return None
 
@@ -92,9 +119,11 @@ class Storage:
 
         Raises:
             NotFoundError: There is no such file.
+            StorageUnavailableError: The storage does not answer; nothing is known about the file.
         """
         try:
-            return bytes(self.filesystem.cat_file(self.path(relative)))
+            with self.serving(f"read {relative}"):
+                return bytes(self.filesystem.cat_file(self.path(relative)))
         except FileNotFoundError as error:
             raise NotFoundError(f"{relative} is not in the storage", path=relative) from error
 
@@ -105,23 +134,80 @@ class Storage:
             StorageUnavailableError: The storage did not take the bytes (a full disk among the reasons).
         """
         target = self.path(relative)
-        try:
+        with self._writing(relative):
             if self.is_local:
                 write_atomically(Path(target), data, parts=Path(self.path(PARTS)))
             else:
-                self.filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                self._make_folder_of(target)
                 self.filesystem.pipe_file(target, data)  # object stores and memory show whole objects only
-        except OSError as error:
+
+    def create_bytes(self, relative: str, data: bytes) -> bool:
+        """Write a whole file unless there is one: of several writers at once, one is told that it was the one.
+
+        Returns:
+            False if there was a file already; it stays as it is. A storage without atomic create looks first, which
+            two writers may do at the same time.
+
+        Raises:
+            StorageUnavailableError: The storage did not take the bytes.
+        """
+        target = self.path(relative)
+        with self._writing(relative):
+            if self.is_local:
+                return create_atomically(Path(target), data, parts=Path(self.path(PARTS)))
+            if not self.atomic_create or not self.is_shared:
+                if self.filesystem.exists(target):
+                    return False
+                self._make_folder_of(target)
+                self.filesystem.pipe_file(target, data)
+                return True
+            return self._create_object(relative, data)
+
+    def _make_folder_of(self, target: str) -> None:
+        if not self.root.startswith(S3):  # which has no folders, and would make a bucket that is not there
+            self.filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+
+    def _create_object(self, relative: str, data: bytes) -> bool:
+        try:
+            self.filesystem.pipe_file(self.path(relative), data, mode="create")
+        except FileExistsError:
+            # The answer to an earlier attempt may have been lost on its way: then what is there is ours.
+            return self.read_bytes(relative) == data
+        return True
+
+    @contextmanager
+    def _writing(self, relative: str) -> Iterator[None]:
+        try:
+            with self.serving(f"write {relative}"):
+                yield
+        except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:  # a bucket or folder is gone
             raise StorageUnavailableError(
-                f"could not write {relative}: {error}; check space and rights below {self.root}", path=relative
+                f"could not write {relative}: {error}; check that {self.root} is there", root=self.root
             ) from error
 
     def remove_tree(self, relative: str) -> None:
         """Remove a file or folder and all below it, if it is there."""
         try:
-            self.filesystem.rm(self.path(relative), recursive=True)
+            with self.serving(f"remove {relative}"):
+                self.filesystem.rm(self.path(relative), recursive=True)
         except FileNotFoundError:
             return
+
+    def list_tree(self, relative: str) -> dict[str, int]:
+        """Size in bytes of every file below a folder, by its path inside it; empty if there is no such folder."""
+        root = self.path(relative).rstrip("/") + "/"
+        try:
+            with self.serving(f"list {relative}"):
+                found = self.filesystem.find(root, detail=True, **self._fresh)
+        except FileNotFoundError:
+            return {}
+        name = root.lstrip("/")
+        return {path.lstrip("/").removeprefix(name): int(entry["size"]) for path, entry in found.items()}
+
+    @property
+    def _fresh(self) -> dict[str, bool]:
+        """Ask for what is there now, where the file system would remember; object stores are opened without memory."""
+        return {} if self.root.startswith(S3) else {"refresh": True}
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written."""
@@ -134,7 +220,9 @@ class Storage:
 
     def _names(self, relative: str) -> Iterator[str]:
         try:
-            for path in self.filesystem.ls(self.path(relative), detail=False, refresh=True):
+            with self.serving(f"list {relative}"):
+                found = self.filesystem.ls(self.path(relative), detail=False, refresh=True)
+            for path in found:
                 yield path.rstrip("/").rsplit("/", 1)[-1]
         except (FileNotFoundError, NotADirectoryError):
             return
@@ -148,8 +236,31 @@ def write_atomically(target: Path, data: bytes, *, parts: Path | None = None) ->
         data: The whole content.
         parts: Folder on the same disk for the temporary file; beside the target without one.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = parts or target.parent
+    with _written_part(parts or target.parent, data) as part:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(target)
+
+
+def create_atomically(target: Path, data: bytes, *, parts: Path) -> bool:
+    """The same if there is no such file; False, and nothing changed, if there is one."""
+    with _written_part(parts, data) as part:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if target.exists():  # a file system without hard links: look first, which two may do at the same time
+                return False
+            part.replace(target)
+    return True
+
+
+@contextmanager
+def _written_part(folder: Path, data: bytes) -> Iterator[Path]:
+    """A temporary file that holds the data, on the disk; gone at the end unless it was moved away."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{PART}{_host_tag()}-{os.getpid()}-{secrets.token_hex(6)}"
     try:
@@ -157,7 +268,7 @@ def write_atomically(target: Path, data: bytes, *, parts: Path | None = None) ->
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(target)
+        yield part
     finally:
         part.unlink(missing_ok=True)
 
@@ -178,13 +289,18 @@ def _host_tag() -> str:
     return digest_bytes(socket.gethostname().encode())[:8]
 
 
-def open_storage(root: str, tenant: str) -> Storage:
+def open_storage(root: str, tenant: str, options: Mapping[str, Any] | None = None) -> Storage:
     """The tenant's storage; local roots are made absolute so that workers in other folders agree.
+
+    Args:
+        root: A local folder or an fsspec URL.
+        tenant: Whose part of it.
+        options: What the file system needs besides its URL.
 
     Raises:
         SettingsError: No fsspec package for the URL.
     """
     absolute = root if "://" in root else str(Path(root).expanduser().absolute())
-    storage = Storage(absolute, tenant)
+    storage = Storage(absolute, tenant, options or {})
     _ = storage.filesystem
     return storage

@@ -5,8 +5,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from datasets.ledger import Ledger, open_ledger
+from datasets.object_store import S3, object_store_options
+from datasets.probe import FALLBACK, probed
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
 from flows.order import ProductOrder
@@ -40,10 +43,29 @@ def watched_by(progress: Progress) -> Iterator[None]:
 
 def open_books(settings: Settings) -> tuple[Storage, Ledger]:
     """The tenant's storage and the ledger of these settings."""
-    storage = open_storage(settings.storage_root, settings.tenant)
+    storage = open_storage(settings.storage_root, settings.tenant, storage_options(settings))
     if settings.local_root is not None:
         Path(settings.local_root).mkdir(parents=True, exist_ok=True)
     return storage, open_ledger(settings.ledger)
+
+
+def storage_options(settings: Settings) -> dict[str, Any]:
+    """What the storage root needs besides its URL: the settings' own, or those of a saved block."""
+    if not settings.storage_root.startswith(S3):
+        return {}
+    if settings.storage_block:
+        from model_blocks.blocks import load_object_store
+
+        return load_object_store(settings.storage_block)
+    return object_store_options(settings)
+
+
+def _checked(storage: Storage, progress: Progress) -> Storage:
+    """The storage with what it can do found out; what it cannot is said."""
+    storage = probed(storage)
+    if not storage.atomic_create:
+        progress.noted(FALLBACK.format(root=storage.root))
+    return storage
 
 
 @contextmanager
@@ -52,6 +74,7 @@ def open_run(
 ) -> Iterator[RunContext]:
     """The means of a run, current in this thread until the block ends."""
     storage, ledger = open_books(settings)
+    storage = storage if dry else _checked(storage, progress)
     models = choose_models(settings, order, recipe)
     with open_executor(settings, storage) as executor:
         limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)

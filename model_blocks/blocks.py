@@ -1,11 +1,12 @@
 """Prefect Blocks: a choice of models, kept on the server under a name and edited in its UI."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from datasets.errors import ModelUnknownError
+from datasets.errors import ModelUnknownError, SettingsError
+from datasets.object_store import s3_options
 from model_blocks.registry import Purpose
 
 
@@ -41,3 +42,50 @@ def load_selection(name: str) -> dict[str, str]:
         ) from error
     assert isinstance(block, ModelSelection)
     return block.selection()
+
+
+class ObjectStore(Block):
+    """An S3 service: where it is and how to get in. Empty fields are left to the worker's AWS environment."""
+
+    _block_type_name: ClassVar[str] = "Stillmotion object store"
+    _block_type_slug: ClassVar[str] = "stillmotion-object-store"
+
+    endpoint: str | None = Field(default=None, description="Address of a service that is not Amazon's.")
+    region: str | None = Field(default=None, description="Region of the service.")
+    path_style: bool = Field(default=False, description="Whether buckets are paths rather than host names.")
+    access_key_id: SecretStr | None = Field(default=None, description="Access key.")
+    secret_access_key: SecretStr | None = Field(default=None, description="Its secret.")
+    session_token: SecretStr | None = Field(default=None, description="Token of temporary credentials.")
+
+    def options(self) -> dict[str, Any]:
+        """The same as options of an S3 file system."""
+        return s3_options(
+            endpoint=self.endpoint,
+            region=self.region,
+            path_style=self.path_style,
+            key=_plain(self.access_key_id),
+            secret=_plain(self.secret_access_key),
+            token=_plain(self.session_token),
+        )
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def load_object_store(name: str) -> dict[str, Any]:
+    """The options of the saved object store of that name.
+
+    Raises:
+        SettingsError: The Prefect server has no such block.
+    """
+    try:
+        block = ObjectStore.load(name)
+    except ValueError as error:
+        raise SettingsError(
+            f"there is no saved object store called {name!r}; save one as a block of type "
+            f"{ObjectStore._block_type_slug} in the Prefect UI, or clear STILLMOTION_STORAGE_BLOCK",
+            name=name,
+        ) from error
+    assert isinstance(block, ObjectStore)
+    return block.options()

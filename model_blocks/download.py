@@ -4,11 +4,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from datasets.errors import DiskTooSmallError, NotFoundError, StorageUnavailableError
 from datasets.storage import PART, write_atomically
@@ -39,7 +39,14 @@ class Pulled:
     source: str
 
 
-def pull(facts: ModelFacts, *, weights_dir: Path | None, mirror: str | None, progress: Progress) -> Pulled:
+def pull(
+    facts: ModelFacts,
+    *,
+    weights_dir: Path | None,
+    mirror: str | None,
+    progress: Progress,
+    options: Mapping[str, Any] | None = None,
+) -> Pulled:
     """Fetch a model's weights unless they are there and whole.
 
     Args:
@@ -47,6 +54,7 @@ def pull(facts: ModelFacts, *, weights_dir: Path | None, mirror: str | None, pro
         weights_dir: Where weight files are kept; None: the user's data folder.
         mirror: A folder or address asked before the authors'.
         progress: Called with the bytes there and the bytes there will be, None if the source does not say.
+        options: What the mirror's file system needs besides its address: endpoint, region.
 
     Raises:
         WeightsDigestError: A source gave another file than the published one; it was removed.
@@ -62,17 +70,19 @@ def pull(facts: ModelFacts, *, weights_dir: Path | None, mirror: str | None, pro
                 if not state.published:
                     record_digest(path, state.sha256, "a file that was there")
                 return Pulled(path, state.sha256, state.published, "")
-            return _from_any(facts, path, mirror, progress)
+            return _from_any(facts, path, mirror, progress, options or {})
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def _from_any(facts: ModelFacts, path: Path, mirror: str | None, progress: Progress) -> Pulled:
+def _from_any(
+    facts: ModelFacts, path: Path, mirror: str | None, progress: Progress, options: Mapping[str, Any]
+) -> Pulled:
     reasons: list[str] = []
     unreachable = False
     for url in source_urls(path.name, mirror, facts.file_url):
         try:
-            _fetch(facts, url, path, progress)
+            _fetch(facts, url, path, progress, options)
             return _publish(facts, path, url)
         except (NotFoundError, WeightsUnreachableError) as error:
             unreachable = unreachable or isinstance(error, WeightsUnreachableError)
@@ -98,13 +108,13 @@ def _note(path: Path) -> Path:
     return path.with_name(f"{PART}{path.name}.json")
 
 
-def _fetch(facts: ModelFacts, url: str, path: Path, progress: Progress) -> None:
+def _fetch(facts: ModelFacts, url: str, path: Path, progress: Progress, options: Mapping[str, Any]) -> None:
     """All bytes of a source into the partial file; goes on as long as tries bring bytes."""
     tries = 0
     while True:
         before = _size(_part(path))
         try:
-            _fetch_once(facts, url, path, progress)
+            _fetch_once(facts, url, path, progress, options)
         except WeightsUnreachableError:
             tries = 1 if _size(_part(path)) > before else tries + 1
             if tries >= TRIES:
@@ -114,12 +124,12 @@ def _fetch(facts: ModelFacts, url: str, path: Path, progress: Progress) -> None:
             return
 
 
-def _fetch_once(facts: ModelFacts, url: str, path: Path, progress: Progress) -> None:
+def _fetch_once(facts: ModelFacts, url: str, path: Path, progress: Progress, options: Mapping[str, Any]) -> None:
     offset, version = _resumable(facts, url, path)
     part = _part(path)
     if offset and offset == facts.bytes:
         return
-    with open_source(url, offset=offset, version=version) as body:
+    with open_source(url, offset=offset, version=version, options=options) as body:
         _refuse_other_size(facts, url, body, path)
         write_atomically(_note(path), json.dumps({"url": url, "version": body.version}).encode())
         with _opened(part, body.offset) as stream:

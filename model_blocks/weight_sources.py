@@ -1,15 +1,17 @@
 """Where weight files come from: http(s) addresses, folders, all that fsspec opens. All can be read from the middle."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import fsspec
 import httpx
 
 from datasets.errors import NotFoundError, SettingsError
+from datasets.object_store import S3, filesystem_options, service_errors
 from model_blocks.weight_errors import WeightsUnreachableError
 
 BLOCK_BYTES = 1 << 18
@@ -48,21 +50,31 @@ def _below(mirror: str, file_name: str) -> str:
 
 
 @contextmanager
-def open_source(url: str, *, offset: int, version: str) -> Iterator[Body]:
+def open_source(url: str, *, offset: int, version: str, options: Mapping[str, Any] | None = None) -> Iterator[Body]:
     """Open a file at ``offset``, or from its beginning if it is no longer the one of that version.
+
+    Args:
+        url: An http(s) address, a folder's path, or what fsspec opens.
+        offset: First byte that is wanted.
+        version: What the source called the content that the bytes before it came from.
+        options: What an S3 file system needs besides the address.
 
     Raises:
         NotFoundError: The source is there and has no such file.
         WeightsUnreachableError: It cannot be reached or broke off.
         SettingsError: No package for such an address.
     """
-    opened = _open_http if url.startswith(("http://", "https://")) else _open_file
+    failures: tuple[type[Exception], ...] = (httpx.HTTPError, *service_errors(url))
     try:
-        with opened(url, offset, version) as body:
-            yield body
+        if url.startswith(("http://", "https://")):
+            with _open_http(url, offset, version) as body:
+                yield body
+        else:
+            with _open_file(url, offset, version, options or {}) as body:
+                yield body
     except FileNotFoundError as error:
         raise NotFoundError(f"{url} is not there", url=url) from error
-    except (httpx.HTTPError, OSError) as error:
+    except failures as error:
         raise WeightsUnreachableError(
             f"{url} broke off or could not be reached ({type(error).__name__}: {error}); "
             "the same command goes on there",
@@ -111,8 +123,9 @@ def _strong_version(answer: httpx.Response) -> str:
 
 
 @contextmanager
-def _open_file(url: str, offset: int, version: str) -> Iterator[Body]:
-    filesystem, path = fsspec.core.url_to_fs(url)
+def _open_file(url: str, offset: int, version: str, options: Mapping[str, Any]) -> Iterator[Body]:
+    own = filesystem_options(url, options) if url.startswith(S3) else {}
+    filesystem, path = fsspec.core.url_to_fs(url, **own)
     total, found = int(filesystem.size(path)), str(filesystem.ukey(path))
     start = offset if offset <= total and version in ("", found) else 0
     with filesystem.open(path, "rb") as stream:

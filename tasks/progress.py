@@ -24,6 +24,10 @@ class Progress(Protocol):
         """An item begins again; this many of its finished stages will come once more."""
         ...
 
+    def noted(self, message: str) -> None:
+        """Something about the run that its user should know."""
+        ...
+
 
 class Silent:
     """For callers that watch nothing."""
@@ -39,3 +43,5 @@ class Silent:
     def dropped(self, item: str, stages: int) -> None: ...
 
     def again(self, item: str, stages: int) -> None: ...
+
+    def noted(self, message: str) -> None: ...

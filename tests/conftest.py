@@ -5,8 +5,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.s3_server import S3Server
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
 HOME = Path(tempfile.gettempdir()) / f"stillmotion-tests-{RUN}"
@@ -58,3 +62,22 @@ def _own_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test keeps its storage and ledger to itself."""
     monkeypatch.setenv("STILLMOTION_STORAGE_ROOT", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_service() -> "Iterator[S3Server]":
+    """A real S3 service, one per test process."""
+    from tests.s3_server import serve
+
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_service: "S3Server", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "Iterator[S3Server]":
+    """The service without faults, with a new bucket at its ``url``; its address stands in the environment."""
+    for name, value in s3_service.environment.items():
+        monkeypatch.setenv(name, value)
+    s3_service.new_bucket()
+    yield s3_service
+    s3_service.rate, s3_service.conditional = 0.0, "yes"

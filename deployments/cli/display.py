@@ -86,6 +86,9 @@ class Lines:
         with self._counter.lock:
             self._counter.total += stages
 
+    def noted(self, message: str) -> None:
+        print(f"note: {message}", file=sys.stderr, flush=True)  # noqa: T201 - progress output
+
 
 class Live:
     """A bar that moves with every chunk."""
@@ -131,3 +134,6 @@ class Live:
         with self._counter.lock:
             self._counter.total += stages
             self._update(f"{item[:40]} once more")
+
+    def noted(self, message: str) -> None:
+        self._bar.console.print(f"note: {message}", markup=False, highlight=False)

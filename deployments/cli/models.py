@@ -10,6 +10,7 @@ from datasets.errors import PipelineError, UsageError
 from deployments.cli.inspecting import json_option
 
 if TYPE_CHECKING:
+    from datasets.settings import Settings
     from model_blocks.registry import ModelFacts
     from model_blocks.weight_files import WeightsState
 
@@ -125,7 +126,7 @@ def pull_models(names: tuple[str, ...], everything: bool, as_json: bool) -> int:
     if bool(names) == everything:
         raise UsageError("name the models to fetch, or give --all")
     settings = read_settings()
-    results = [_pull(facts, settings.weights_dir, settings.weights_mirror) for facts in _chosen(names, everything)]
+    results = [_pull(facts, settings) for facts in _chosen(names, everything)]
     if as_json:
         click.echo(json.dumps(results, indent=1))
     else:
@@ -134,14 +135,21 @@ def pull_models(names: tuple[str, ...], everything: bool, as_json: bool) -> int:
     return int(any(result["status"] == "failed" for result in results))
 
 
-def _pull(facts: "ModelFacts", folder: Any, mirror: str | None) -> dict[str, Any]:
+def _pull(facts: "ModelFacts", settings: "Settings") -> dict[str, Any]:
+    from datasets.object_store import object_store_options
     from deployments.cli.pulling import download_display
     from model_blocks.download import pull
     from model_blocks.weight_files import UNVERIFIED
 
     try:
         with download_display(facts.name) as progress:
-            done = pull(facts, weights_dir=folder, mirror=mirror, progress=progress)
+            done = pull(
+                facts,
+                weights_dir=settings.weights_dir,
+                mirror=settings.weights_mirror,
+                progress=progress,
+                options=object_store_options(settings),
+            )
     except PipelineError as error:
         reason = {"code": error.code, "message": error.message, "facts": error.facts}
         return {"name": facts.name, "status": "failed", "message": f"{error.message} [{error.code}]", "reason": reason}

@@ -1,9 +1,11 @@
 """Storage: whole files or nothing, tenants apart, the same behaviour on disk and in memory."""
 
+import errno
 import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,17 @@ class StorageContract:
         assert self.storage.list_names("folder") == ["a", "b", "c"]
         assert self.storage.list_names("nowhere") == []
 
+    def test_only_the_first_creates(self) -> None:
+        assert self.storage.create_bytes("folder/a", b"first")
+        assert not self.storage.create_bytes("folder/a", b"second")
+        assert self.raw("folder/a") == b"first"
+
+    def test_a_tree_is_listed_with_sizes(self) -> None:
+        for name in ("a", "b/c", "b/d/e"):
+            self.storage.write_bytes(f"folder/{name}", name.encode())
+        assert self.storage.list_tree("folder") == {"a": 1, "b/c": 3, "b/d/e": 5}
+        assert self.storage.list_tree("nowhere") == {}
+
     def test_a_tree_is_removed_and_removing_nothing_is_no_error(self) -> None:
         self.storage.write_bytes("folder/a", b"x")
         self.storage.remove_tree("folder")
@@ -55,7 +68,7 @@ class StorageContract:
 
     def test_tenants_do_not_see_each_other(self) -> None:
         self.storage.write_bytes("a", b"x")
-        assert not Storage(self.storage.root, "other").exists("a")
+        assert not Storage(self.storage.root, "other", self.storage.options).exists("a")
 
     def test_assets_are_named_by_content(self) -> None:
         digest = put_asset(self.storage, b"abc")
@@ -100,6 +113,19 @@ class TestOnDisk(StorageContract):
         self.storage.sweep()
         left = sorted(path.read_bytes() for path in parts.iterdir())
         assert left == [b"of another host", b"under way"]
+
+    def test_of_many_writers_at_once_one_creates(self) -> None:
+        with ThreadPoolExecutor(16) as threads:
+            told = list(threads.map(lambda n: self.storage.create_bytes("a", f"{n}".encode()), range(64)))
+        assert told.count(True) == 1
+        assert self.raw("a") == str(told.index(True)).encode()
+
+    def test_a_disk_without_hard_links_creates_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "this file system knows no hard links")
+
+        monkeypatch.setattr(os, "link", refuse)
+        self.test_only_the_first_creates()
 
 
 class TestInMemory(StorageContract):

@@ -11,10 +11,14 @@ from threading import Thread
 import pytest
 
 from datasets.errors import SettingsError, StorageUnavailableError
+from datasets.object_store import object_store_options
+from datasets.settings import read_settings
+from datasets.storage import open_storage
 from model_blocks import download
 from model_blocks.download import pull
 from model_blocks.registry import ModelFacts
 from model_blocks.weight_errors import WeightsDigestError, WeightsMissingError, WeightsUnreachableError
+from tests.s3_server import S3Server
 
 DATA = random.Random(3).randbytes(900_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -195,3 +199,20 @@ def test_a_full_disk_is_no_fault_of_the_source(site: Site, tmp_path: Path, monke
     monkeypatch.setattr(download, "_go_to", lambda *_: None)  # a device cannot be cut
     with pytest.raises(StorageUnavailableError, match="No space left"):
         pull(facts(site), weights_dir=tmp_path, mirror=None, progress=quiet)
+
+
+def test_a_mirror_on_s3_is_read_through_its_faults(site: Site, s3: S3Server, tmp_path: Path) -> None:
+    options = object_store_options(read_settings())
+    mirror = open_storage(s3.url, "weights", options)
+    mirror.filesystem.pipe_file(f"{s3.url}/mirror/net.pth", DATA)
+    s3.rate = 0.2
+    done = pull(facts(site), weights_dir=tmp_path, mirror=f"{s3.url}/mirror", progress=quiet, options=options)
+    assert (done.sha256, done.source) == (DIGEST, f"{s3.url}/mirror/net.pth")
+    assert done.path.read_bytes() == DATA
+    assert site.asked == []
+
+
+def test_an_s3_mirror_without_the_file_leads_to_the_authors(site: Site, s3: S3Server, tmp_path: Path) -> None:
+    options = object_store_options(read_settings())
+    done = pull(facts(site), weights_dir=tmp_path, mirror=s3.url, progress=quiet, options=options)
+    assert done.source == f"{site.url}/net.pth"
