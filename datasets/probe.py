@@ -29,8 +29,7 @@ def probed(storage: Storage) -> Storage:
     name = secrets.token_hex(8)
     path = f"{FOLDER}/{name}"
     try:
-        if storage.root.startswith(S3) and (reason := unreachable(storage.options)):
-            raise StorageUnavailableError(reason)
+        _refuse_silence(storage)
         storage.write_bytes(path, b"first")
         held = _creates_atomically(storage, path)
         if storage.read_bytes(path) not in (b"first", b"second") or name not in storage.list_names(FOLDER):
@@ -44,6 +43,12 @@ def probed(storage: Storage) -> Storage:
             root=storage.root,
         ) from error
     return replace(storage, atomic_create=held)
+
+
+def _refuse_silence(storage: Storage) -> None:
+    reason = unreachable(storage.options) if storage.root.startswith(S3) else None
+    if reason is not None:
+        raise StorageUnavailableError(reason)
 
 
 def _creates_atomically(storage: Storage, path: str) -> bool:

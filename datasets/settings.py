@@ -35,6 +35,10 @@ class Settings(BaseSettings):
         default="",
         description="SQLAlchemy URL of the ledger; empty: a SQLite file beside the local storage root.",
     )
+    ledger_owner_url: str = Field(
+        default="",
+        description="On PostgreSQL, the role that owns the ledger's tables: brings them up to date, lets the other in.",
+    )
     tenant: str = Field(default="default", description="Whose work this is; kept apart from everybody else's.")
     weights_dir: Path | None = Field(default=None, description="Folder with the model authors' weight files.")
     weights_mirror: str | None = Field(default=None, description="fsspec URL of a mirror of the weight files.")

@@ -46,7 +46,7 @@ def open_books(settings: Settings) -> tuple[Storage, Ledger]:
     storage = open_storage(settings.storage_root, settings.tenant, storage_options(settings))
     if settings.local_root is not None:
         Path(settings.local_root).mkdir(parents=True, exist_ok=True)
-    return storage, open_ledger(settings.ledger)
+    return storage, open_ledger(settings.ledger, owner_url=settings.ledger_owner_url)
 
 
 def storage_options(settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests import postgresql
     from tests.s3_server import S3Server
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
@@ -81,3 +82,24 @@ def s3(s3_service: "S3Server", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     s3_service.new_bucket()
     yield s3_service
     s3_service.rate, s3_service.conditional = 0.0, "yes"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> "Iterator[postgresql.Server]":
+    """A real PostgreSQL, one per test process."""
+    from tests.postgresql import serve
+
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: "postgresql.Server") -> "postgresql.Database":
+    """A new, empty database with a role that owns it and one that only works in it."""
+    return postgres_server.new_database()
+
+
+@pytest.fixture
+def postgres_ledger(postgres_server: "postgresql.Server") -> "postgresql.Database":
+    """A new database with an empty ledger in it."""
+    return postgres_server.new_ledger()

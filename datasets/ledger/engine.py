@@ -8,19 +8,22 @@ from typing import Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, ProgrammingError
 from sqlalchemy.pool import QueuePool
 
 from datasets.errors import SettingsError
 from datasets.identity import check_tenant
 from datasets.ledger.beats import Heart
 from datasets.ledger.leases import Lease
+from datasets.ledger.roles import let_in, refuse_unbound
 from datasets.ledger.session import LedgerSession
 from datasets.ledger.tables import metadata
-from datasets.ledger.transactions import cause, shown, transaction
+from datasets.ledger.transactions import READ_ONLY, cause, shown, transaction
 
-HEAD = "0001"  # the newest migration; a test holds it against the folder
+HEAD = "0002"  # the newest migration; a test holds it against the folder
 BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 10
+NOT_ALLOWED = "42501"  # PostgreSQL, appendix A: insufficient_privilege
 MOVE_AWAY = "move it away or set STILLMOTION_LEDGER_URL"
 Synchronous = Literal["NORMAL", "FULL"]
 
@@ -33,14 +36,16 @@ class Ledger:
         self.heart = Heart()
 
     @contextmanager
-    def session(self, tenant: str) -> Iterator[LedgerSession]:
+    def session(self, tenant: str, *, read_only: bool = False) -> Iterator[LedgerSession]:
         """One transaction of one tenant: committed at the end, undone on an error.
+
+        One that only reads sees what is committed and does not stand in a writer's way.
 
         Raises:
             StorageUnavailableError: The database is locked, full, away or not writable; nothing was written.
         """
         check_tenant(tenant)
-        with transaction(self.engine) as connection:
+        with transaction(self.engine, tenant, read_only=read_only) as connection:
             yield LedgerSession(connection, tenant)
 
     def lease(self, tenant: str, key: str, *, ttl_s: float = 15.0) -> Lease:
@@ -57,8 +62,13 @@ _OPEN: dict[tuple[URL, Synchronous], Ledger] = {}
 _OPENING = threading.Lock()
 
 
-def open_ledger(url: str, *, synchronous: Synchronous = "NORMAL") -> Ledger:
+def open_ledger(url: str, *, owner_url: str = "", synchronous: Synchronous = "NORMAL") -> Ledger:
     """The ledger at a SQLAlchemy URL, its tables brought up to date. One per process and URL; in memory, a new one.
+
+    Args:
+        url: Where it is, and as whom the program works there.
+        owner_url: PostgreSQL only: the role that owns the tables, brings them up to date and lets the other one in.
+        synchronous: SQLite only: how much a commit waits for the disk.
 
     Raises:
         SettingsError: The URL is not one, the place cannot be written, or the ledger is newer than this program.
@@ -68,8 +78,26 @@ def open_ledger(url: str, *, synchronous: Synchronous = "NORMAL") -> Ledger:
         if _in_memory(address):
             return _open(address, synchronous)
         if (address, synchronous) not in _OPEN:
+            if owner_url and address.get_backend_name() == "postgresql":
+                prepare(_address(owner_url), str(address.username))
             _OPEN[address, synchronous] = _open(address, synchronous)
         return _OPEN[address, synchronous]
+
+
+def prepare(owner: URL, application: str) -> None:
+    """Bring the tables up to date as their owner, and let the application's role use them.
+
+    Raises:
+        SettingsError: The owner cannot be reached, or may not do that.
+    """
+    engine = _engine(owner, "NORMAL")
+    with _explained(engine):
+        try:
+            _migrate(engine)
+            with engine.begin() as connection:
+                let_in(connection, application)
+        finally:
+            engine.dispose()
 
 
 def _address(url: str) -> URL:
@@ -87,6 +115,8 @@ def _address(url: str) -> URL:
         )
     if _is_file(address):
         return address.set(database=str(Path(str(address.database)).absolute()))
+    if address.drivername == "postgresql":
+        return address.set(drivername="postgresql+psycopg")
     return address
 
 
@@ -105,23 +135,49 @@ def _is_file(address: URL) -> bool:
 
 def _open(address: URL, synchronous: Synchronous) -> Ledger:
     engine = _engine(address, synchronous)
-    try:
+    with _explained(engine):
         if _is_file(address):
             Path(str(address.database)).parent.mkdir(parents=True, exist_ok=True)
+        if engine.dialect.name == "postgresql":
+            with engine.connect() as connection:
+                refuse_unbound(connection)
         _migrate(engine)
+    return Ledger(engine)
+
+
+@contextmanager
+def _explained(engine: Engine) -> Iterator[None]:
+    """Say in settings' words why a ledger cannot be opened."""
+    try:
+        yield
     except (OperationalError, OSError) as error:
         raise SettingsError(
-            f"the ledger at {shown(engine)} cannot be opened: {cause(error)}; check the folder's rights and space, "
-            "or set STILLMOTION_LEDGER_URL",
+            f"the ledger at {shown(engine)} cannot be opened: {cause(error)}; check {_to_check(engine)}, or set "
+            "STILLMOTION_LEDGER_URL",
+        ) from error
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != NOT_ALLOWED:
+            raise SettingsError(f"the ledger at {shown(engine)} cannot be opened: {cause(error)}") from error
+        raise SettingsError(
+            f"the tables of the ledger at {shown(engine)} are not there, are old, or are another role's, and this role "
+            f"may not change that: {cause(error)}; set STILLMOTION_LEDGER_OWNER_URL to the role that owns them once"
         ) from error
     except DatabaseError as error:
         raise SettingsError(f"the file at {shown(engine)} is not a ledger: {cause(error)}; {MOVE_AWAY}") from error
-    return Ledger(engine)
+
+
+def _to_check(engine: Engine) -> str:
+    if engine.dialect.name == "sqlite":
+        return "the folder's rights and space"
+    return "that the server runs and lets this role in"
 
 
 def _engine(address: URL, synchronous: Synchronous) -> Engine:
     try:
-        return _sqlite(address, synchronous) if _is_sqlite(address) else create_engine(address, pool_pre_ping=True)
+        if _is_sqlite(address):
+            return _sqlite(address, synchronous)
+        given = {"connect_timeout": CONNECT_TIMEOUT_S} if address.get_backend_name() == "postgresql" else {}
+        return create_engine(address, pool_pre_ping=True, connect_args=given)
     except ImportError as error:
         raise SettingsError(
             f"STILLMOTION_LEDGER_URL needs a database driver that is not installed: {error}; install it, "
@@ -150,7 +206,9 @@ def _sqlite(address: URL, synchronous: Synchronous) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A deferred transaction that turns into a writer half way cannot wait for its turn; one that begins so can.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READ_ONLY, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {int(reads)}")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -8,13 +8,14 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
 
 from datasets.errors import LeaseBusyError
 from datasets.ledger.beats import Heart
 from datasets.ledger.processes import host_name, is_alive, own_birth
 from datasets.ledger.tables import leases
 from datasets.ledger.transactions import transaction
+from datasets.ledger.upserts import insert_new
 
 BEATS_PER_PERIOD = 3  # two beats may fail before the lease runs out
 
@@ -40,7 +41,7 @@ class Lease:
 
     def try_acquire(self) -> bool:
         """Take the lease if it is free, expired, or held by a process of this host that is gone."""
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, self._tenant) as connection:
             taken = self._take(connection)
         if taken:
             self.lost, self._held = False, True
@@ -51,9 +52,8 @@ class Lease:
         now = datetime.now(UTC)
         values = {"holder": self.holder, "acquired_at": now, "expires_at": now + timedelta(seconds=self.ttl_s)}
         row = connection.execute(select(leases.c.holder, leases.c.expires_at).where(*self._own_row())).first()
-        if row is None:
-            connection.execute(insert(leases).values(tenant_id=self._tenant, key=self.key, **values))
-            return True
+        if row is None:  # nobody's; of several who see that at once, the one whose row is written has it
+            return insert_new(connection, leases, [{"tenant_id": self._tenant, "key": self.key, **values}]) == 1
         if row.expires_at > now and not _is_gone(row.holder):
             return False
         changed = connection.execute(
@@ -63,7 +63,9 @@ class Lease:
 
     def beat(self) -> None:
         """Push the end further away; notice if the lease is somebody else's by now."""
-        with transaction(self._engine) as connection:  # on SQLite this may wait, so the clock is read after it
+        with transaction(
+            self._engine, self._tenant
+        ) as connection:  # on SQLite this may wait, so the clock is read after it
             expires = datetime.now(UTC) + timedelta(seconds=self.ttl_s)
             changed = connection.execute(
                 update(leases).where(*self._own_row(), leases.c.holder == self.holder).values(expires_at=expires)
@@ -76,7 +78,7 @@ class Lease:
         """Give the lease back; one that was lost stays with whoever has it."""
         self._held = False
         self._heart.remove(self)
-        with transaction(self._engine) as connection:
+        with transaction(self._engine, self._tenant) as connection:
             connection.execute(delete(leases).where(*self._own_row(), leases.c.holder == self.holder))
 
     def _own_row(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -13,6 +13,7 @@ from datasets.ledger import tables
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.tables import json_ready, storable
+from datasets.ledger.upserts import insert_new, insert_or_update
 
 Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, ErrorRecord)
 LATEST = "latest"
@@ -29,12 +30,7 @@ class LedgerSession:
 
     def start_run(self, run: RunRecord) -> None:
         """Write a new run down, or begin an interrupted one again under its id."""
-        where = self._where(tables.runs, run_id=run.run_id)
-        if self._connection.execute(select(tables.runs.c.run_id).where(*where)).first():
-            values = {name: value for name, value in _values(run).items() if name != "started_at"}
-            self._connection.execute(update(tables.runs).where(*where).values(values))
-        else:
-            self._insert(tables.runs, run)
+        insert_or_update(self._connection, tables.runs, self._row(run), keep=("started_at",))
 
     def link_flow_run(self, run_id: str, flow_run_id: str) -> None:
         self._update_run(run_id, flow_run_id=flow_run_id)
@@ -48,10 +44,7 @@ class LedgerSession:
 
     def save_items(self, run_id: str, items: Sequence[ItemRecord]) -> None:
         """Write the items of a run; those it has already stay as they are."""
-        known = {record.item for record in self.items(run_id)}
-        new = [{"tenant_id": self._tenant, **_values(item)} for item in items if item.item not in known]
-        if new:
-            self._connection.execute(insert(tables.items), new)
+        insert_new(self._connection, tables.items, [self._row(item) for item in items])
 
     def finish_item(
         self,
@@ -70,8 +63,6 @@ class LedgerSession:
 
     def record_inputs(self, fingerprint: str, inputs: Sequence[tuple[str, str]]) -> None:
         """Write the inputs of an output, kind and digest each, in order. What is known already stays."""
-        if self.inputs_of(fingerprint):
-            return
         rows = [
             {
                 "tenant_id": self._tenant,
@@ -82,16 +73,11 @@ class LedgerSession:
             }
             for position, (kind, digest) in enumerate(inputs)
         ]
-        if rows:
-            self._connection.execute(insert(tables.stage_inputs), rows)
+        insert_new(self._connection, tables.stage_inputs, rows)
 
     def record_output(self, output: OutputRecord) -> None:
         """Write a delivered file down; delivered again by the same run, the row is replaced."""
-        where = self._where(tables.outputs, run_id=output.run_id, item=output.item, path=output.path)
-        if self._connection.execute(select(tables.outputs.c.path).where(*where)).first():
-            self._connection.execute(update(tables.outputs).where(*where).values(_values(output)))
-        else:
-            self._insert(tables.outputs, output)
+        insert_or_update(self._connection, tables.outputs, self._row(output))
 
     def record_error(self, error: ErrorRecord) -> None:
         self._insert(tables.errors, error)
@@ -195,7 +181,10 @@ class LedgerSession:
         return select(table).where(*self._where(table, run_id=run_id))
 
     def _insert(self, table: Table, record: object) -> None:
-        self._connection.execute(insert(table).values(tenant_id=self._tenant, **_values(record)))
+        self._connection.execute(insert(table).values(self._row(record)))
+
+    def _row(self, record: object) -> dict[str, Any]:
+        return {"tenant_id": self._tenant, **_values(record)}
 
     def _update_run(self, run_id: str, **values: object) -> None:
         where = self._where(tables.runs, run_id=run_id)

@@ -1,30 +1,46 @@
-"""The one way into the ledger's database: a transaction that says in the project's words what went wrong."""
+"""The one way into the ledger's database: a transaction of one tenant that says in plain words what went wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from datasets.errors import StorageUnavailableError
 
+READ_ONLY = "ledger_read_only"  # execution option of a connection that only reads
+
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[Connection]:
+def transaction(engine: Engine, tenant: str, *, read_only: bool = False) -> Iterator[Connection]:
     """Committed at the end, undone on an error.
+
+    Args:
+        engine: The ledger's.
+        tenant: Whose rows the database lets through, where it watches over that itself (PostgreSQL).
+        read_only: Nothing will be written: on SQLite it does not wait for a writer, and none waits for it.
 
     Raises:
         StorageUnavailableError: The database is locked, full, away or not writable; nothing was written.
     """
     try:
-        with engine.begin() as connection:
+        with engine.execution_options(**{READ_ONLY: read_only}).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                _bind(connection, tenant, read_only)
             yield connection
-    except (OperationalError, PoolTimeoutError) as error:
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise StorageUnavailableError(
             f"the ledger at {shown(engine)} cannot be used now: {cause(error)}; try again, or check its disk's space "
             "and rights"
         ) from error
+
+
+def _bind(connection: Connection, tenant: str, read_only: bool) -> None:
+    """Name the tenant until the transaction ends; a setting of the session would go to the pool's next user."""
+    if read_only:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+    connection.execute(text("SELECT set_config('app.tenant_id', :tenant, true)"), {"tenant": tenant})
 
 
 def shown(engine: Engine) -> str:
@@ -33,5 +49,5 @@ def shown(engine: Engine) -> str:
 
 
 def cause(error: Exception) -> str:
-    """What the database's driver said."""
-    return str(getattr(error, "orig", None) or error)
+    """What the database's driver said, on one line."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())

@@ -28,7 +28,8 @@ def _books(tenant: str | None) -> tuple["Settings", Any, Any]:
     from datasets.storage import open_storage
 
     settings = read_settings(tenant=tenant)
-    return settings, open_storage(settings.storage_root, settings.tenant), open_ledger(settings.ledger)
+    ledger = open_ledger(settings.ledger, owner_url=settings.ledger_owner_url)
+    return settings, open_storage(settings.storage_root, settings.tenant), ledger
 
 
 @click.command()
@@ -40,7 +41,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
     from deployments.cli.words import table
 
     settings, _, ledger = _books(tenant)
-    with ledger.session(settings.tenant) as session:
+    with ledger.session(settings.tenant, read_only=True) as session:
         records = session.runs(limit=limit)
     document = [
         {
@@ -74,7 +75,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
 def show(run: str, tenant: str | None, as_json: bool) -> int:
     """Show one run: its items, outputs, stages and errors. RUN is the beginning of its id, or 'latest'."""
     settings, _, ledger = _books(tenant)
-    with ledger.session(settings.tenant) as session:
+    with ledger.session(settings.tenant, read_only=True) as session:
         record = session.find_run(run)
         items, stages = session.items(record.run_id), session.stages(record.run_id)
         outputs, errors = session.outputs(record.run_id), session.errors(record.run_id)

@@ -11,6 +11,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from datasets.ledger import ErrorRecord, ItemRecord, Ledger, OutputRecord, RunRecord, StageRecord, open_ledger
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
@@ -32,6 +34,14 @@ def new_ledger(path: Path) -> Ledger:
     """An empty ledger, a copy of one that was migrated once per test run."""
     path.write_bytes(_empty_ledger())
     return open_ledger(f"sqlite:///{path}")
+
+
+def new_ledger_url(request: pytest.FixtureRequest, database: str, folder: Path) -> str:
+    """The URL of an empty ledger in a kind of database."""
+    if database == "sqlite":
+        new_ledger(folder / "ledger.db")
+        return f"sqlite:///{folder / 'ledger.db'}"
+    return str(request.getfixturevalue("postgres_ledger").url)
 
 
 def start(work: Callable[..., None], *arguments: object) -> BaseProcess:

@@ -19,14 +19,15 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import Ledger, LedgerSession, open_ledger
 from datasets.ledger.tables import json_ready, tenant_tables
-from tests.datasets.ledger_rows import DIGEST, NOW, a_run, a_stage, an_error, an_item, an_output, new_ledger
+from datasets.ledger.transactions import transaction
+from tests.datasets.ledger_rows import DIGEST, NOW, a_run, a_stage, an_error, an_item, an_output, new_ledger_url
 
 FIVE_MINUTES = timedelta(minutes=5)
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = new_ledger(tmp_path / "ledger.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    opened = open_ledger(new_ledger_url(request, request.param, tmp_path))
     yield opened
     opened.close()
 
@@ -344,7 +345,7 @@ def fill(session: LedgerSession) -> None:
 
 
 def rows_of(ledger: Ledger, tenant: str) -> dict[str, list[Any]]:
-    with ledger.engine.connect() as connection:
+    with transaction(ledger.engine, tenant) as connection:
         return {
             table.name: [tuple(row) for row in connection.execute(select(table).where(table.c.tenant_id == tenant))]
             for table in tenant_tables()

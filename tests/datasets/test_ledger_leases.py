@@ -20,16 +20,16 @@ from datasets.ledger import Lease, Ledger, RunHeart, open_ledger
 from datasets.ledger.beats import Heart
 from datasets.ledger.processes import host_name, is_alive, own_birth
 from datasets.ledger.tables import leases
-from tests.datasets.ledger_rows import NOW, PROCESSES, a_run, join_all, new_ledger, start
+from datasets.ledger.transactions import transaction
+from tests.datasets.ledger_rows import NOW, PROCESSES, a_run, join_all, new_ledger_url, start
 
 KEY = "ab" * 32
 LONG_S = 60.0  # so long that only a death or an edited row can end it within a test
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    new_ledger(tmp_path / "ledger.db")
-    return f"sqlite:///{tmp_path / 'ledger.db'}"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return new_ledger_url(request, request.param, tmp_path)
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 
 
 def holder_of(ledger: Ledger, key: str = KEY) -> str | None:
-    with ledger.engine.connect() as connection:
+    with transaction(ledger.engine, "default") as connection:
         return connection.execute(select(leases.c.holder).where(leases.c.key == key)).scalar_one_or_none()
 
 
 def expiry_of(ledger: Ledger, key: str = KEY) -> datetime:
-    with ledger.engine.connect() as connection:
+    with transaction(ledger.engine, "default") as connection:
         found: datetime = connection.execute(select(leases.c.expires_at).where(leases.c.key == key)).scalar_one()
         return found
 
 
 def edit(ledger: Ledger, **values: object) -> None:
-    with ledger.engine.begin() as connection:
+    with transaction(ledger.engine, "default") as connection:
         assert connection.execute(update(leases).values(values)).rowcount == 1
 
 
@@ -259,6 +259,7 @@ def test_the_thread_outlives_a_passing_database_error(ledger: Ledger) -> None:
     assert not lease.lost
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_locked_database_is_an_error_worth_retrying(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = ledger.lease("default", KEY)
     monkeypatch.setattr("datasets.ledger.engine.BUSY_TIMEOUT_MS", 50)

@@ -185,7 +185,10 @@ def test_an_address_that_is_none_is_refused_without_showing_its_password(url: st
 
 def test_an_error_while_working_does_not_show_the_password(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger.engine, "url", make_url("postgresql://anna:hunter2@host/books"))
-    with pytest.raises(StorageUnavailableError, match="anna") as caught, transaction(ledger.engine) as connection:
+    with (
+        pytest.raises(StorageUnavailableError, match="anna") as caught,
+        transaction(ledger.engine, "default") as connection,
+    ):
         connection.exec_driver_sql("SELECT * FROM nothing")
     assert "hunter2" not in f"{caught.value.message} {caught.value.facts}"
 

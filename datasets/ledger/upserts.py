@@ -1,0 +1,31 @@
+"""Inserts that several writers may do at once, in the one form that SQLite and PostgreSQL share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose key is not there yet; the others stay as they are. Returns how many were inserted."""
+    inserted = 0
+    for row in rows:
+        statement = _insert(connection, table).values(row).on_conflict_do_nothing(index_elements=_key(table))
+        inserted += len(connection.execute(statement.returning(table.c.tenant_id)).all())
+    return inserted
+
+
+def insert_or_update(connection: Connection, table: Table, row: Mapping[str, Any], *, keep: Sequence[str] = ()) -> None:
+    """Insert a row, or give the one with its key these values, those of ``keep`` excepted."""
+    values = {name: value for name, value in row.items() if name not in (*_key(table), *keep)}
+    statement = _insert(connection, table).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=_key(table), set_=values))
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _key(table: Table) -> list[str]:
+    return [column.name for column in table.primary_key]
