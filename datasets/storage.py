@@ -98,8 +98,11 @@ class Storage:
         except FileNotFoundError as error:
             raise NotFoundError(f"{relative} is not in the storage", path=relative) from error
 
-    def write_bytes(self, relative: str, data: bytes) -> None:
+    def write_bytes(self, relative: str, data: bytes, *, durable: bool = True) -> None:
         """Write a whole file so that a reader sees all of it or nothing of it.
+
+        Args:
+            durable: Whether it must outlive a power cut; a killed process never takes anything with it.
 
         Raises:
             StorageUnavailableError: The storage did not take the bytes (a full disk among the reasons).
@@ -107,7 +110,7 @@ class Storage:
         target = self.path(relative)
         try:
             if self.is_local:
-                write_atomically(Path(target), data, parts=Path(self.path(PARTS)))
+                write_atomically(Path(target), data, parts=Path(self.path(PARTS)), durable=durable)
             else:
                 self.filesystem.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
                 self.filesystem.pipe_file(target, data)  # object stores and memory show whole objects only
@@ -140,13 +143,14 @@ class Storage:
             return
 
 
-def write_atomically(target: Path, data: bytes, *, parts: Path | None = None) -> None:
+def write_atomically(target: Path, data: bytes, *, parts: Path | None = None, durable: bool = True) -> None:
     """Write a local file under a temporary name, then rename: no reader ever sees half of it.
 
     Args:
         target: Where it goes; folders are made.
         data: The whole content.
         parts: Folder on the same disk for the temporary file; beside the target without one.
+        durable: Whether to wait until the disk has it, so that a power cut leaves all of it or nothing.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = parts or target.parent
@@ -156,7 +160,8 @@ def write_atomically(target: Path, data: bytes, *, parts: Path | None = None) ->
         with part.open("wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

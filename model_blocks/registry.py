@@ -35,6 +35,8 @@ class ModelFacts:
             the network's depth is to be checked.
         halo_error: Largest difference, of 0..1, that tiles with this halo made to the whole picture; 0 where the halo
             holds all there is to see.
+        tile_pixels: Where the halo does not: side in input pixels of the tiles, the same on every machine, because the
+            tiles then decide pixels. None: any tiles give the same.
         scale: Output pixels per input pixel along a side; None where the caller chooses.
         memory_factor: Working bytes per value of the larger of input and output, measured.
         libraries: Installed packages whose version decides the pixels.
@@ -59,6 +61,7 @@ class ModelFacts:
     halo_pixels: int | None = None
     receptive_radius: int | None = None
     halo_error: float = 0.0
+    tile_pixels: int | None = None
     scale: int | None = None
     libraries: tuple[str, ...] = field(default=())
 
@@ -78,6 +81,7 @@ def _realesrgan(
     receptive_radius: int,
     memory_factor: float,
     halo_error: float = 0.0,
+    tile_pixels: int | None = None,
 ) -> ModelFacts:
     """What all models of the family have in common."""
     return ModelFacts(
@@ -96,6 +100,7 @@ def _realesrgan(
         halo_pixels=halo_pixels,
         receptive_radius=receptive_radius,
         halo_error=halo_error,
+        tile_pixels=tile_pixels,
         scale=4,
         libraries=("torch",),
     )
@@ -147,7 +152,8 @@ MODELS: tuple[ModelFacts, ...] = (
         halo_pixels=64,
         receptive_radius=349,
         halo_error=2e-6,  # with drawn weights; trained ones look farther, and how far is not measured
-        memory_factor=440.0,
+        tile_pixels=256,
+        memory_factor=280.0,
     ),
     _realesrgan(
         name="realesrgan-x4plus-anime-6b",
@@ -157,7 +163,7 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params_ema",
         halo_pixels=94,
         receptive_radius=94,
-        memory_factor=400.0,
+        memory_factor=280.0,
     ),
     _realesrgan(
         name="realesr-animevideo-v3",
@@ -167,7 +173,7 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params",
         halo_pixels=18,
         receptive_radius=18,
-        memory_factor=64.0,
+        memory_factor=20.0,
     ),
     _realesrgan(
         name="realesr-general-x4v3",
@@ -177,7 +183,7 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params",
         halo_pixels=34,
         receptive_radius=34,
-        memory_factor=64.0,
+        memory_factor=20.0,
     ),
 )
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from datasets.errors import RecipeError
-from datasets.frames import STILL_TILE, Pixels
+from datasets.frames import Pixels
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import upscaler
 from tasks.config import StageConfig
@@ -18,7 +18,7 @@ from tasks.ops.geometry import Shape
 from tasks.passes import ChunkPass, LocalPass, ResamplePass
 from tasks.stage import StageKey
 
-VERSION = 1
+VERSION = 2  # blocks of chunks at a time
 LARGEST_FACTOR = 8
 
 
@@ -88,7 +88,7 @@ class UpscaleStage:
         parameters = self.config.parameters()
         facts = self.model.facts
         if facts.halo_error:  # tiled is not equal to whole, so the tiles are part of what decides the pixels
-            parameters |= {"tile": STILL_TILE, "halo": facts.halo_pixels}
+            parameters |= {"tile": facts.tile_pixels, "halo": facts.halo_pixels}
         return StageKey("upscale", VERSION, parameters, (("output", source_fingerprint),), (self.model,))
 
     def passes(self, shape: Shape) -> tuple[ChunkPass, ...]:
@@ -103,6 +103,7 @@ class UpscaleStage:
             halo_pixels=upscaler(self.model, scale).halo,
             scale=scale,
             memory_factor=self.model.facts.memory_factor,
+            tile=self.model.facts.tile_pixels,
         )
         if (made.height, made.width) == (height, width):
             return (enlarge,)
