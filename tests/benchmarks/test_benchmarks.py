@@ -1,8 +1,12 @@
 """The benchmarks run once, small and untimed, so that they do not rot."""
 
-from tests.benchmarks import bench_engine, bench_upscale
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import bench_engine, bench_overhead, bench_upscale
 from tests.benchmarks.__main__ import machine
-from tests.shared_data import fixture
+from tests.shared_data import fixture, shared
 
 
 def test_the_engine_table() -> None:
@@ -15,6 +19,19 @@ def test_the_upscale_table() -> None:
     fixture("images/coffee.png")
     lines = bench_upscale.run(scales=(2,), side=64)
     assert len(lines) == 4
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_overhead_table() -> None:
+    shared("weights/realesr-general-x4v3.pth")
+    lines = bench_overhead.run(photos=2, width=40, height=30, tasks=8)
+    assert [line.split()[0] for line in lines] == ["2", "ratio", "ms", "1024x1024", "in", "two"]
+
+
+def test_without_weights_the_overhead_table_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench_overhead, "WEIGHTS", tmp_path / "none.pth")
+    monkeypatch.setattr(bench_overhead, "_parts", lambda side, tasks: [])
+    assert [line.split(":")[0] for line in bench_overhead.run()] == ["no ratio"]
 
 
 def test_the_machine_is_named() -> None:
