@@ -101,7 +101,10 @@ def plan_blocks(
         workers: How many there are; a picture gets fewer blocks than that only where halos would cost too much.
         halo_share: How much may be read more than once; blocks of one chunk that need no more stay as they are.
     """
-    size, share = (1, 1, 1), _halo_share(chunk_pass, source, spec, (1, 1, 1))
+    size: Index = (1, 1, 1)
+    if spec.grid == size:  # most stills
+        return BlockPlan(size, 0.0, _block_peak(chunk_pass, source, spec, size))
+    share = _halo_share(chunk_pass, source, spec, size)
     while share > halo_share:
         bigger = [
             (_halo_share(chunk_pass, source, spec, larger), larger)

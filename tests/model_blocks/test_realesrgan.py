@@ -1,5 +1,6 @@
 """Real-ESRGAN computes what the authors' code computes, in tiles as in one piece, and takes no other file."""
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from functools import lru_cache
@@ -195,6 +196,30 @@ def test_the_registry_knows_the_networks_reach(name: str, opened: Any) -> None:
     assert (facts.scale, facts.halo_pixels) == (model.scale, model.halo)
     assert isinstance(model, Upscaler)
     assert (facts.halo_error == 0) == (facts.halo_pixels == facts.receptive_radius)
+
+
+@pytest.mark.parametrize("halo", [10, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["realesrgan-x4plus-anime-6b", pytest.param("realesrgan-x4plus", marks=pytest.mark.slow)]
+)
+def test_a_seam_errs_as_much_as_the_registry_says(name: str, halo: int, opened: Any) -> None:
+    """Black and white noise of 400 rows, cut at row 200; in float64, whose rounding is far below what is looked for."""
+    network = copy.deepcopy(opened(name).network).double()
+    images = torch.randint(0, 2, (1, 3, 400, 8), generator=torch.Generator().manual_seed(5)).double()
+    with torch.inference_mode():
+        whole, part = network(images), network(images[:, :, : 200 + halo])
+    known = dict(find_model(name).halo_errors)[halo]
+    assert known / 2 < float((part - whole[:, :, : part.shape[2]])[:, :, :800].abs().max()) <= known
+
+
+def test_halo_errors_fall_with_the_halo() -> None:
+    for name in LARGE:
+        halos, errors = zip(*find_model(name).halo_errors, strict=True)
+        assert list(halos) == sorted(halos)
+        assert list(errors) == sorted(errors, reverse=True)
+        assert (
+            dict(find_model(name).halo_errors).get(find_model(name).halo_pixels or 0, 1) <= find_model(name).halo_error
+        )
 
 
 @EVERY_MODEL
