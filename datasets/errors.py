@@ -22,7 +22,6 @@
     │   ├── OutputIncompleteError        output_incomplete
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown
-    │   ├── WeightsMismatchError         weights_mismatch      model_blocks/realesrgan.py
     │   ├── WeightsMissingError          weights_missing       model_blocks/weight_errors.py
     │   ├── WeightsDigestError           weights_digest
     │   ├── WeightsDamagedError          weights_damaged

@@ -127,8 +127,11 @@ class Storage:
         except FileNotFoundError as error:
             raise NotFoundError(f"{relative} is not in the storage", path=relative) from error
 
-    def write_bytes(self, relative: str, data: bytes) -> None:
+    def write_bytes(self, relative: str, data: bytes, *, durable: bool = True) -> None:
         """Write a whole file so that a reader sees all of it or nothing of it.
+
+        Args:
+            durable: Whether it must outlive a power cut; a killed process never takes anything with it.
 
         Raises:
             StorageUnavailableError: The storage did not take the bytes (a full disk among the reasons).
@@ -136,7 +139,7 @@ class Storage:
         target = self.path(relative)
         with self._writing(relative):
             if self.is_local:
-                write_atomically(Path(target), data, parts=Path(self.path(PARTS)))
+                write_atomically(Path(target), data, parts=Path(self.path(PARTS)), durable=durable)
             else:
                 self._make_folder_of(target)
                 self.filesystem.pipe_file(target, data)  # object stores and memory show whole objects only
@@ -228,22 +231,23 @@ class Storage:
             return
 
 
-def write_atomically(target: Path, data: bytes, *, parts: Path | None = None) -> None:
+def write_atomically(target: Path, data: bytes, *, parts: Path | None = None, durable: bool = True) -> None:
     """Write a local file under a temporary name, then rename: no reader ever sees half of it.
 
     Args:
         target: Where it goes; folders are made.
         data: The whole content.
         parts: Folder on the same disk for the temporary file; beside the target without one.
+        durable: Whether to wait until the disk has it, so that a power cut leaves all of it or nothing.
     """
-    with _written_part(parts or target.parent, data) as part:
+    with _written_part(parts or target.parent, data, durable=durable) as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.replace(target)
 
 
 def create_atomically(target: Path, data: bytes, *, parts: Path) -> bool:
     """The same if there is no such file; False, and nothing changed, if there is one."""
-    with _written_part(parts, data) as part:
+    with _written_part(parts, data, durable=True) as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(part, target)
@@ -259,15 +263,16 @@ def create_atomically(target: Path, data: bytes, *, parts: Path) -> bool:
 
 
 @contextmanager
-def _written_part(folder: Path, data: bytes) -> Iterator[Path]:
-    """A temporary file that holds the data, on the disk; gone at the end unless it was moved away."""
+def _written_part(folder: Path, data: bytes, *, durable: bool) -> Iterator[Path]:
+    """A temporary file that holds the data; gone at the end unless it was moved away."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{PART}{_host_tag()}-{os.getpid()}-{secrets.token_hex(6)}"
     try:
         with part.open("wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         yield part
     finally:
         part.unlink(missing_ok=True)

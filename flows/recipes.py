@@ -112,6 +112,8 @@ class Recipe:
         needed: list[Capability] = []
         for step in self.steps:
             needed += _NEEDS.get(type(step.config), ())
+            if isinstance(step.config, UpscaleConfig) and step.config.denoise < 1:
+                needed.append("upscale_blend")
         return tuple(dict.fromkeys(needed))
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import version as installed_version
 from typing import Literal, cast, get_args
 
 from datasets.errors import ModelUnknownError
-from model_blocks.registry import Capability, ModelFacts, Purpose, find_model, known_models
+from model_blocks.registry import Capability, ModelFacts, Precision, Purpose, find_model, known_models
 
 Policy = Literal["auto", "official", "embedded"]
 Selection = str | Mapping[str, str]
@@ -20,7 +20,7 @@ class ModelRef:
         name: As in the registry.
         weights: sha256 of the weights, empty for embedded models.
         device: ``cpu`` or ``cuda``.
-        precision: ``float32`` for now.
+        precision: What it computes in: ``float32``, or ``float16`` where its authors do.
         path: Where the weights lie on this machine; not part of the identity.
         published: Whether the digest is the one that the authors publish.
     """
@@ -28,7 +28,7 @@ class ModelRef:
     name: str
     weights: str
     device: str
-    precision: str = "float32"
+    precision: Precision = "float32"
     path: str = ""
     published: bool = True
 
@@ -83,7 +83,7 @@ def choose_model(
     """
     named = selection if isinstance(selection, str) else selection.get(capability, "auto")
     if named in get_args(Policy):
-        facts = _by_policy(capability, cast(Policy, named), purpose, available)
+        facts = _by_policy(capability, cast(Policy, named), device, purpose, available)
     else:
         facts = find_model(named, capability)
     if purpose not in facts.purposes:
@@ -94,32 +94,51 @@ def choose_model(
             purpose=purpose,
         )
     if not (facts.embedded or available(facts)):
-        raise ModelUnknownError(
-            f"the weights of {facts.name} are not present; use --models auto or embedded", model=facts.name
-        )
-    return ModelRef(facts.name, facts.sha256 or "", "cpu" if facts.embedded else choose_device(device))
+        raise ModelUnknownError(f"the weights of {facts.name} are not present; {_remedy(facts)}", model=facts.name)
+    where = "cpu" if facts.embedded else choose_device(device)
+    return ModelRef(facts.name, facts.sha256 or "", where, facts.precision_on(where))
 
 
 def _by_policy(
-    capability: Capability, policy: Policy, purpose: Purpose, available: Callable[[ModelFacts], bool]
+    capability: Capability,
+    policy: Policy,
+    device: str,
+    purpose: Purpose,
+    available: Callable[[ModelFacts], bool],
 ) -> ModelFacts:
-    """Official models come first where their weights are present and their licence allows the purpose."""
-    official = [facts for facts in known_models(capability) if not facts.embedded and policy != "embedded"]
+    """Official models come first where weights and licence allow it, those that suit the device before the others.
+
+    ``auto`` leaves out those that do not suit it; who says ``official`` gets one that is there.
+    """
     embedded = [facts for facts in known_models(capability) if facts.embedded and policy != "official"]
-    for facts in (*official, *embedded):
-        if (facts.embedded or available(facts)) and purpose in facts.purposes:
+    official = [facts for facts in known_models(capability) if not facts.embedded and policy != "embedded"]
+    usable = [facts for facts in official if available(facts) and purpose in facts.purposes]
+    if usable:
+        where = choose_device(device)
+        suited = [facts for facts in usable if where in facts.auto_on]
+        usable = suited or (usable if policy == "official" else [])
+    for facts in (*usable, *embedded):
+        if purpose in facts.purposes:
             return facts
     if official:
         names = tuple(facts.name for facts in official)
         raise ModelUnknownError(
             f"the official models to {capability} cannot be used: their weights are not present, or their licences do "
-            f"not allow a {purpose} run ({', '.join(names)}); use --models auto or embedded",
+            f"not allow a {purpose} run ({', '.join(names)}); {_remedy(official[-1])}",
             capability=capability,
             registered=names,
         )
     raise ModelUnknownError(
         f"no {policy} model is registered to {capability}; use --models auto or embedded", capability=capability
     )
+
+
+def _remedy(facts: ModelFacts) -> str:
+    """What a user without the weights can do."""
+    pull = f"get them with `stillmotion models pull {facts.name}`"
+    if facts.capability == "upscale_blend":
+        return f"{pull}, or leave 'denoise' out of the recipe"
+    return f"{pull}, or use --models auto or embedded"
 
 
 def choose_device(wanted: str) -> str:

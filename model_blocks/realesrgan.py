@@ -4,28 +4,23 @@ Source: Wang, Xie, Dong, Shan 2021, Real-ESRGAN. The networks in ``model_blocks.
 authors' files load into them with every key accounted for.
 """
 
-import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.errors import PermanentError, UsageError
+from datasets.errors import UsageError
 from model_blocks.nets.rrdb import RrdbNet, rrdb_like
 from model_blocks.nets.srvgg import SrvggCompact, srvgg_like
-from model_blocks.registry import ModelFacts, find_model
-from model_blocks.weights import load_state_dict
+from model_blocks.registry import ModelFacts, Precision, find_model
+from model_blocks.weight_errors import WeightsKeysError
+from model_blocks.weights import check_keys, check_shapes, load_state_dict
 
-Precision = Literal["float32", "bfloat16", "float16"]
 PRE_PAD = 10  # pixels mirrored at the right and the bottom before the network, as the authors do
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, for pictures with one channel, as the authors do for alpha
-
-
-class WeightsMismatchError(PermanentError):
-    code = "weights_mismatch"
 
 
 class RealEsrganUpscaler:
@@ -36,12 +31,12 @@ class RealEsrganUpscaler:
     Args:
         state: The network's tensors, named as in the authors' files.
         halo: Input pixels around an output pixel that are read; None: all it depends on.
-        ignored_keys: Patterns of keys that inference does not use.
+        ignored_keys: Patterns (``*`` and ``?``) of keys that inference does not use.
         device: Where it runs.
         precision: What it computes in; results are float32 in any case.
 
     Raises:
-        WeightsMismatchError: Keys are missing or unknown, or tensors have other shapes.
+        WeightsKeysError: Keys are missing or unknown, or tensors have other shapes.
     """
 
     def __init__(
@@ -96,6 +91,7 @@ def open_realesrgan(
     weak_denoise_path: str | Path | None = None,
     denoise_strength: float = 1.0,
     sha256: str | None = None,
+    weak_denoise_sha256: str | None = None,
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> RealEsrganUpscaler:
@@ -107,20 +103,21 @@ def open_realesrgan(
         weak_denoise_path: The weakly denoising twin of ``realesr-general-x4v3``, to blend with.
         denoise_strength: 1: the file's own strong denoising; 0: the twin's weak one.
         sha256: What the bytes of ``path`` must hash to; None: whatever they do.
+        weak_denoise_sha256: The same for ``weak_denoise_path``.
         device: Where it runs.
         precision: What it computes in.
 
     Raises:
         ModelUnknownError: Nothing of that name is registered.
         UsageError: A denoise strength below 1 without a twin, or out of range.
-        WeightsMismatchError: The file holds something else.
+        WeightsKeysError: The file holds something else.
     """
-    facts = find_model(name, "upscale")
+    facts = find_model(name)
     state = load_state_dict(Path(path), sha256=sha256, container_key=facts.container_key)
     if denoise_strength != 1.0:
         if weak_denoise_path is None:
             raise UsageError(f"a denoise strength of {denoise_strength:g} needs the weakly denoising file as well")
-        weak = load_state_dict(Path(weak_denoise_path), sha256=None, container_key=facts.container_key)
+        weak = load_state_dict(Path(weak_denoise_path), sha256=weak_denoise_sha256, container_key=facts.container_key)
         state = blended(state, weak, denoise_strength)
     model = RealEsrganUpscaler(
         state, halo=facts.halo_pixels, ignored_keys=facts.ignored_keys, device=device, precision=precision
@@ -136,22 +133,25 @@ def blended(strong: Mapping[str, Tensor], weak: Mapping[str, Tensor], denoise_st
 
     Raises:
         UsageError: The strength is outside 0..1.
-        WeightsMismatchError: The two do not have the same tensors.
+        WeightsKeysError: The two do not have the same tensors.
     """
     if not 0 <= denoise_strength <= 1:
         raise UsageError(f"expected a denoise strength of 0 to 1, got {denoise_strength:g}", strength=denoise_strength)
     if {key: value.shape for key, value in strong.items()} != {key: value.shape for key, value in weak.items()}:
-        raise WeightsMismatchError("the two files to blend hold different tensors; they must be a pair")
+        raise WeightsKeysError("the two files to blend hold different tensors; they must be a pair")
     return {key: torch.lerp(weak[key], strong[key], denoise_strength) for key in strong}
 
 
 def _network_from(state: Mapping[str, Tensor], ignored_keys: tuple[str, ...]) -> SrvggCompact | RrdbNet:
-    kept = {key: value for key, value in state.items() if not any(re.search(pattern, key) for pattern in ignored_keys)}
+    kept = {
+        key: value for key, value in state.items() if not any(fnmatchcase(key, pattern) for pattern in ignored_keys)
+    }
     try:
         network = rrdb_like(kept) if "conv_body.weight" in kept else srvgg_like(kept)
     except KeyError as error:
-        raise WeightsMismatchError(f"the weights lack {error.args[0]}", missing=[error.args[0]]) from error
-    _check_keys(network.state_dict(), kept)
+        raise WeightsKeysError(f"the weights lack {error.args[0]}", missing=[error.args[0]]) from error
+    check_keys(kept, network.state_dict())
+    check_shapes(kept, network.state_dict())
     network.load_state_dict(kept, strict=True)
     return network.eval().requires_grad_(False)
 
@@ -160,17 +160,8 @@ def _check_depth(facts: ModelFacts, model: RealEsrganUpscaler) -> None:
     """Files of the family differ in depth alone, so one under another's name would load."""
     seen = model.network.receptive_radius
     if seen != facts.receptive_radius:
-        raise WeightsMismatchError(
+        raise WeightsKeysError(
             f"expected the network of {facts.name}, which sees {facts.receptive_radius} pixels far; this one sees "
             f"{seen}: the file belongs to another model",
             name=facts.name,
         )
-
-
-def _check_keys(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-    other = [key for key in expected.keys() & given.keys() if expected[key].shape != given[key].shape]
-    if missing or unknown or other:
-        parts = (("missing", missing), ("unknown", unknown), ("of another shape", sorted(other)))
-        said = "; ".join(f"{word}: {', '.join(keys[:5])}" for word, keys in parts if keys)
-        raise WeightsMismatchError(f"the weights do not fit the network; {said}", missing=missing, unknown=unknown)

@@ -5,7 +5,9 @@ from typing import Literal
 
 from datasets.errors import ModelUnknownError
 
-Capability = Literal["segment", "matte", "upscale"]
+Capability = Literal["segment", "matte", "upscale", "upscale_blend"]
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bfloat16", "float16"]
 Purpose = Literal["commercial", "research", "personal"]
 EVERY_PURPOSE: tuple[Purpose, ...] = ("commercial", "research", "personal")
 
@@ -35,8 +37,18 @@ class ModelFacts:
             the network's depth is to be checked.
         halo_error: Largest difference, of 0..1, that tiles with this halo made to the whole picture; 0 where the halo
             holds all there is to see.
+        halo_errors: For networks that see far: pairs of a halo in pixels and the largest difference, of 0..1, that a
+            seam with this halo made to the whole. Measured in float64 on black and white noise, with weights drawn at
+            random, since none of the authors' files of this kind was at hand; trained ones may look farther, so the
+            halo in use is at least twice the one from which on the difference is rounding alone.
+        tile_pixels: Where the halo does not: side in input pixels of the tiles, the same on every machine, because the
+            tiles then decide pixels. None: any tiles give the same.
         scale: Output pixels per input pixel along a side; None where the caller chooses.
         memory_factor: Working bytes per value of the larger of input and output, measured.
+        auto_on: Devices on which ``auto`` may choose it; elsewhere it is chosen by its name. Empty: made for something
+            else than photographs, or too slow everywhere.
+        half_on: Devices on which it computes in float16, as its authors do there; float32 elsewhere.
+        blend: The model whose weights can be blended with its own, registered as ``upscale_blend``.
         libraries: Installed packages whose version decides the pixels.
     """
 
@@ -59,8 +71,17 @@ class ModelFacts:
     halo_pixels: int | None = None
     receptive_radius: int | None = None
     halo_error: float = 0.0
+    halo_errors: tuple[tuple[int, float], ...] = ()
+    tile_pixels: int | None = None
     scale: int | None = None
+    auto_on: tuple[Device, ...] = ("cpu", "cuda")
+    half_on: tuple[Device, ...] = ()
+    blend: str | None = None
     libraries: tuple[str, ...] = field(default=())
+
+    def precision_on(self, device: str) -> Precision:
+        """What it computes in on a device."""
+        return "float16" if device in self.half_on else "float32"
 
 
 REALESRGAN = "Wang, Xie, Dong, Shan 2021, Real-ESRGAN"
@@ -78,11 +99,16 @@ def _realesrgan(
     receptive_radius: int,
     memory_factor: float,
     halo_error: float = 0.0,
+    halo_errors: tuple[tuple[int, float], ...] = (),
+    tile_pixels: int | None = None,
+    auto_on: tuple[Device, ...] = (),
+    blend: str | None = None,
+    capability: Capability = "upscale",
 ) -> ModelFacts:
     """What all models of the family have in common."""
     return ModelFacts(
         name=name,
-        capability="upscale",
+        capability=capability,
         architecture=architecture,
         factory="model_blocks.realesrgan:open_realesrgan",
         version=1,
@@ -96,7 +122,12 @@ def _realesrgan(
         halo_pixels=halo_pixels,
         receptive_radius=receptive_radius,
         halo_error=halo_error,
+        halo_errors=halo_errors,
+        tile_pixels=tile_pixels,
         scale=4,
+        auto_on=auto_on,
+        half_on=("cuda",),
+        blend=blend,
         libraries=("torch",),
     )
 
@@ -146,8 +177,11 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params_ema",
         halo_pixels=64,
         receptive_radius=349,
-        halo_error=2e-6,  # with drawn weights; trained ones look farther, and how far is not measured
-        memory_factor=440.0,
+        halo_error=2e-6,  # float32's own rounding, see halo_errors for what the halo itself does
+        halo_errors=((4, 6e-2), (8, 2e-3), (10, 3e-4), (16, 6e-7), (32, 4e-14), (64, 1e-14), (96, 1e-14), (192, 1e-14)),
+        tile_pixels=256,
+        auto_on=("cuda",),  # 19 s per megapixel of the result on two cores, general-x4v3 takes 1 to 3
+        memory_factor=280.0,
     ),
     _realesrgan(
         name="realesrgan-x4plus-anime-6b",
@@ -157,7 +191,8 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params_ema",
         halo_pixels=94,
         receptive_radius=94,
-        memory_factor=400.0,
+        halo_errors=((4, 3e-2), (8, 3e-4), (10, 4e-5), (16, 3e-8), (32, 4e-15), (64, 4e-15), (94, 0.0)),
+        memory_factor=280.0,
     ),
     _realesrgan(
         name="realesr-animevideo-v3",
@@ -167,7 +202,7 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params",
         halo_pixels=18,
         receptive_radius=18,
-        memory_factor=64.0,
+        memory_factor=20.0,
     ),
     _realesrgan(
         name="realesr-general-x4v3",
@@ -177,7 +212,21 @@ MODELS: tuple[ModelFacts, ...] = (
         container_key="params",
         halo_pixels=34,
         receptive_radius=34,
-        memory_factor=64.0,
+        memory_factor=20.0,
+        auto_on=("cpu", "cuda"),
+        blend="realesr-general-wdn-x4v3",
+    ),
+    _realesrgan(
+        name="realesr-general-wdn-x4v3",
+        capability="upscale_blend",
+        architecture=f"compact, 32 convolutions, weakly denoising ({REALESRGAN})",
+        file_url=f"{REALESRGAN_FILES}/v0.2.5.0/realesr-general-wdn-x4v3.pth",
+        sha256=None,
+        container_key="params",
+        halo_pixels=34,
+        receptive_radius=34,
+        memory_factor=20.0,
+        auto_on=("cpu", "cuda"),
     ),
 )
 

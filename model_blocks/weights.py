@@ -108,6 +108,21 @@ def check_keys(found: Iterable[str], expected: Iterable[str], ignored_patterns: 
     )
 
 
+def check_shapes(found: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]") -> None:
+    """Compare the shapes of tensors whose keys are known to agree.
+
+    Raises:
+        WeightsKeysError: Some differ; up to ten are named.
+    """
+    other = sorted(key for key in expected if found[key].shape != expected[key].shape)
+    if other:
+        raise WeightsKeysError(
+            f"the weights do not fit the network, {len(other)} of another shape: {_some(other)}; "
+            "they belong to another model or version",
+            other_shape=other[:NAMED],
+        )
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -1,10 +1,11 @@
 """The one engine that maps an array function over the chunks of a frame store.
 
 It knows the halo, the memory and disk plan, what an interrupted run already finished, retries and worker resources.
+What is stored is a chunk, what is computed is a block of whole chunks, so that their common halo is computed once.
 Every chunk of the target is written once, by one worker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from datasets.errors import FrameShapeError
@@ -23,7 +24,7 @@ from datasets.outputs import FramesEntry, OutputPlace
 from tasks.executor import Executor, Resources, peak_memory_bytes
 from tasks.ops.geometry import Region, Shape
 from tasks.passes import ChunkPass
-from tasks.plan import plan_chunks, refuse_disk
+from tasks.plan import HALO_SHARE, block_region, plan_blocks, plan_chunks, refuse_disk
 
 Report = Callable[[int, int], None]  # chunks done, chunks in all
 
@@ -34,10 +35,18 @@ def _silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a plan may use: bytes of memory per worker, bytes of disk to be left free."""
+    """What a plan may use.
+
+    Attributes:
+        memory_bytes: Per worker.
+        disk_reserve_bytes: Disk to be left free.
+        halo_share: Most pixels that may be read again as halos, over those of the source, before chunks are computed
+            together.
+    """
 
     memory_bytes: int
     disk_reserve_bytes: int = 0
+    halo_share: float = HALO_SHARE
 
 
 @dataclass(frozen=True)
@@ -60,18 +69,18 @@ class ChunkWork:
 
 
 @dataclass(frozen=True)
-class _ChunkTask:
+class _BlockTask:
     source: OutputPlace
     target: OutputPlace
     spec: FrameSpec
     chunk_pass: ChunkPass
-    index: Index
+    region: Region
+    missing: tuple[Index, ...]
 
 
 @dataclass(frozen=True)
-class _ChunkResult:
-    index: Index
-    crc32c: int
+class _BlockResult:
+    checksums: Mapping[str, int]
     peak_bytes: int
 
 
@@ -105,30 +114,38 @@ def run_chunks(
     plan = plan_chunks(chunk_pass, shape, spec.dtype, spec.chunks, limits.memory_bytes)
     refuse_disk(target.storage, _raw_bytes(spec), limits.disk_reserve_bytes)
     spec = create_frames(target, replace(spec, chunks=plan.chunks))
+    blocks = plan_blocks(
+        chunk_pass, shape, spec, limits.memory_bytes, workers=executor.workers, halo_share=limits.halo_share
+    )
     checksums = finished_chunks(target, spec)
-    reused, peak = len(checksums), 0
+    reused, total, peak = len(checksums), len(list(spec.indices())), 0
     todo = [
-        _ChunkTask(source, target, spec, chunk_pass, index)
-        for index in spec.indices()
-        if chunk_key(index) not in checksums
+        _BlockTask(source, target, spec, chunk_pass, block_region(spec, blocks.size, block), missing)
+        for block, indices in blocks.members(spec)
+        if (missing := tuple(index for index in indices if chunk_key(index) not in checksums))
     ]
-    for _, result in executor.run(_make_chunk, todo, resources=resources):
-        checksums[chunk_key(result.index)] = result.crc32c
+    for _, result in executor.run(_make_block, todo, resources=resources):
+        checksums.update(result.checksums)
         peak = max(peak, result.peak_bytes)
-        report(len(checksums), reused + len(todo))
-    return ChunkWork(frames_entry(spec, checksums), len(todo), reused, plan.peak_bytes, peak)
+        report(len(checksums), total)
+    return ChunkWork(frames_entry(spec, checksums), total - reused, reused, blocks.peak_bytes, peak)
 
 
-def _make_chunk(task: _ChunkTask) -> _ChunkResult:
-    """Read, compute, write one chunk. Runs on a worker."""
+def _make_block(task: _BlockTask) -> _BlockResult:
+    """Read and compute one block, write those of its chunks that are missing. Runs on a worker.
+
+    The whole block is computed even if some of its chunks are there: what floating point makes of a pixel may depend on
+    the size of the array it stands in.
+    """
     reader = FrameReader(task.source)
-    shape = Shape(*reader.shape)
-    (t, y, x) = task.spec.box(task.index)
-    region = Region(t.start, t.stop, y.start, y.stop, x.start, x.stop)
+    shape, region = Shape(*reader.shape), task.region
     read = task.chunk_pass.read_region(region, shape)
     made: Pixels = task.chunk_pass.apply(reader.read(read.slices), read=read, region=region, shape=shape)
-    crc = write_chunk(task.target, task.spec, task.index, made)
-    return _ChunkResult(task.index, crc, peak_memory_bytes())
+    checksums: dict[str, int] = {}
+    for index in task.missing:
+        chunk = Region(*(edge for part in task.spec.box(index) for edge in (part.start, part.stop)))
+        checksums[chunk_key(index)] = write_chunk(task.target, task.spec, index, made[chunk.inside(region)])
+    return _BlockResult(checksums, peak_memory_bytes())
 
 
 def _check_shape(made: Shape, spec: FrameSpec) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from tasks.ops.depth import Pixels
 from tasks.ops.geometry import Region, Shape
 from tasks.ops.resample import Kernel, resample_frames, resample_input_span
@@ -44,6 +46,8 @@ class LocalPass:
         scale: Output pixels per input pixel along one side.
         channels: Channels of the output; None: those of the input.
         memory_factor: Working bytes per output value, measured for the function.
+        tile: Where the function's halo holds less than all it sees: side in input pixels of the tiles, on one grid for
+            every picture, in which it is called, so that the result does not depend on what is asked for.
     """
 
     function: Callable[[Pixels], Pixels]
@@ -52,29 +56,45 @@ class LocalPass:
     scale: int = 1
     channels: int | None = None
     memory_factor: float = 16.0
+    tile: int | None = None
 
     def output_shape(self, shape: Shape) -> Shape:
         return Shape(shape.frames, shape.height * self.scale, shape.width * self.scale, self.channels or shape.channels)
 
     def read_region(self, region: Region, shape: Shape) -> Region:
-        return self._core(region).grown(self.halo_frames, self.halo_pixels, shape)
+        return self._core(region, shape).grown(self.halo_frames, self.halo_pixels, shape)
 
-    def _core(self, region: Region) -> Region:
-        s = self.scale
-        return Region(
-            region.t0, region.t1, region.y0 // s, -(-region.y1 // s), region.x0 // s, -(-region.x1 // s)
-        )  # fmt: skip
+    def _core(self, region: Region, shape: Shape) -> Region:
+        """The input pixels under a region of the output, in whole tiles."""
+        s, tile = self.scale, self.tile or 1
+        y0, x0 = (edge // s // tile * tile for edge in (region.y0, region.x0))
+        y1, x1 = (-(-edge // (s * tile)) * tile for edge in (region.y1, region.x1))
+        return Region(region.t0, region.t1, y0, min(y1, shape.height), x0, min(x1, shape.width))
 
     def apply(self, frames: Pixels, *, read: Region, region: Region, shape: Shape) -> Pixels:
-        made = self.function(frames)
-        scaled = Region(
-            read.t0, read.t1, *(edge * self.scale for edge in (read.y0, read.y1, read.x0, read.x1))
-        )  # fmt: skip
-        return made[region.inside(scaled)]
+        if self.tile is None:
+            return self.function(frames)[region.inside(self._scaled(read))]
+        core = self._core(region, shape)
+        made: Pixels | None = None
+        for tile in core.tiles(self.tile):
+            seen = tile.grown(self.halo_frames, self.halo_pixels, shape)
+            part = self.function(frames[seen.inside(read)])[self._scaled(tile).inside(self._scaled(seen))]
+            if made is None:
+                sides = self.output_shape(Shape(core.frames, core.height, core.width, shape.channels))
+                made = np.empty(sides.as_tuple(), part.dtype)
+            made[self._scaled(tile).inside(self._scaled(core))] = part
+        assert made is not None
+        return made[region.inside(self._scaled(core))]
+
+    def _scaled(self, region: Region) -> Region:
+        edges = (edge * self.scale for edge in (region.y0, region.y1, region.x0, region.x1))
+        return Region(region.t0, region.t1, *edges)
 
     def working_bytes(self, read: Region, shape: Shape, itemsize: int) -> int:
-        values = read.frames * read.height * read.width * shape.channels
-        return int(values * self.memory_factor * self.scale**2) + values * self.scale**2 * itemsize
+        values = read.frames * read.height * read.width * shape.channels * self.scale**2
+        side = read.height * read.width if self.tile is None else (self.tile + 2 * self.halo_pixels) ** 2
+        at_once = min(values, read.frames * side * shape.channels * self.scale**2)
+        return int(at_once * self.memory_factor) + values * itemsize
 
 
 @dataclass(frozen=True)

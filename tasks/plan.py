@@ -1,19 +1,25 @@
 """Memory and disk are planned before any work: what does not fit is made smaller or refused, with both numbers."""
 
+import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 from datasets.errors import DiskTooSmallError, PlanTooLargeError
+from datasets.frames import FrameSpec, Index
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage
 from tasks.ops.geometry import Region, Shape
 from tasks.passes import ChunkPass
 
 SMALLEST_TILE = 64  # pixels; below this the halo outweighs the work
+HALO_SHARE = 0.1  # of the source is read again as halos at most, where memory allows
+SPLIT_SHARE = 0.25  # read again rather than leaving a worker idle
 MEMORY_SHARE = 0.6  # of what is free; the rest is for the interpreter, libraries and the system's cache
 
 
@@ -23,6 +29,30 @@ class ChunkPlan:
 
     chunks: tuple[int, int, int]
     peak_bytes: int
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """Which chunks are computed together.
+
+    Attributes:
+        size: Chunks of a block along frames, rows and columns; blocks at the end may have fewer.
+        halo_share: Pixels read more than once over the pixels of the source.
+        peak_bytes: The largest memory that one block needs in a worker.
+    """
+
+    size: Index
+    halo_share: float
+    peak_bytes: int
+
+    def members(self, spec: FrameSpec) -> Iterator[tuple[Index, Iterator[Index]]]:
+        """Every block's index, and those of its chunks, in the order of the frames."""
+        for block in product(*map(range, _blocks(spec, self.size))):
+            t, y, x = (
+                range(i * side, min((i + 1) * side, extent))
+                for i, side, extent in zip(block, self.size, spec.grid, strict=True)
+            )
+            yield (block[0], block[1], block[2]), product(t, y, x)
 
 
 def memory_limit(settings: Settings, workers: int) -> int:
@@ -52,6 +82,81 @@ def plan_chunks(
             refuse_memory(peak, limit_bytes, f"a tile of {y}×{x} pixels")
         peak = _peak(chunk_pass, source, dtype, (t, y, x))
     return ChunkPlan((t, y, x), peak)
+
+
+def plan_blocks(
+    chunk_pass: ChunkPass,
+    source: Shape,
+    spec: FrameSpec,
+    limit_bytes: int,
+    *,
+    workers: int = 1,
+    halo_share: float = HALO_SHARE,
+) -> BlockPlan:
+    """Blocks of chunks whose halos cost little: larger ones as long as memory allows and every worker has one.
+
+    Args:
+        spec: What is to be made; its chunks are final.
+        limit_bytes: What one worker may use.
+        workers: How many there are; a picture gets fewer blocks than that only where halos would cost too much.
+        halo_share: How much may be read more than once; blocks of one chunk that need no more stay as they are.
+    """
+    size: Index = (1, 1, 1)
+    if spec.grid == size:  # most stills
+        return BlockPlan(size, 0.0, _block_peak(chunk_pass, source, spec, size))
+    share = _halo_share(chunk_pass, source, spec, size)
+    while share > halo_share:
+        bigger = [
+            (_halo_share(chunk_pass, source, spec, larger), larger)
+            for larger in _larger(spec, size)
+            if _block_peak(chunk_pass, source, spec, larger) <= limit_bytes
+        ]
+        if not bigger:
+            break
+        best_share, best = min(bigger)
+        if math.prod(_blocks(spec, best)) < workers and share <= SPLIT_SHARE:
+            break
+        size, share = best, best_share
+    return BlockPlan(size, share, _block_peak(chunk_pass, source, spec, size))
+
+
+def block_region(spec: FrameSpec, size: Index, block: Index) -> Region:
+    """What a block covers of the output."""
+    edges = [
+        edge
+        for i, chunks, chunk, extent in zip(block, size, spec.chunks, spec.shape[:3], strict=True)
+        for edge in (i * chunks * chunk, min((i + 1) * chunks * chunk, extent))
+    ]
+    return Region(*edges)
+
+
+def _blocks(spec: FrameSpec, size: Index) -> Index:
+    """Number of blocks along frames, rows and columns."""
+    t, y, x = (-(-extent // side) for extent, side in zip(spec.grid, size, strict=True))
+    return t, y, x
+
+
+def _larger(spec: FrameSpec, size: Index) -> Iterator[Index]:
+    """The next larger blocks: one less of them along one axis, as even as can be."""
+    for axis, (count, extent) in enumerate(zip(_blocks(spec, size), spec.grid, strict=True)):
+        if count > 1:
+            t, y, x = (-(-extent // (count - 1)) if axis == at else side for at, side in enumerate(size))
+            yield t, y, x
+
+
+def _halo_share(chunk_pass: ChunkPass, source: Shape, spec: FrameSpec, size: Index) -> float:
+    """Pixels that all blocks together read, over those there are, less one. Regions are boxes, so axes are apart."""
+    counts, share = _blocks(spec, size), 1.0
+    for axis, count in enumerate(counts):
+        indices = ([i if at == axis else 0 for at in range(3)] for i in range(count))
+        regions = (chunk_pass.read_region(block_region(spec, size, (t, y, x)), source) for t, y, x in indices)
+        share *= sum((r.frames, r.height, r.width)[axis] for r in regions) / source.as_tuple()[axis]
+    return share - 1
+
+
+def _block_peak(chunk_pass: ChunkPass, source: Shape, spec: FrameSpec, size: Index) -> int:
+    t, y, x = (min(n * chunk, end) for n, chunk, end in zip(size, spec.chunks, spec.shape[:3], strict=True))
+    return _peak(chunk_pass, source, spec.dtype, (t, y, x))
 
 
 def _peak(chunk_pass: ChunkPass, source: Shape, dtype: str, chunks: tuple[int, int, int]) -> int:

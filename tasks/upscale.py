@@ -7,29 +7,40 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from datasets.errors import RecipeError
-from datasets.frames import STILL_TILE, Pixels
+from datasets.errors import RecipeError, UsageError
+from datasets.frames import Pixels
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import upscaler
 from tasks.config import StageConfig
+from tasks.context import current_run
 from tasks.ops.depth import to_float
 from tasks.ops.geometry import Shape
 from tasks.passes import ChunkPass, LocalPass, ResamplePass
 from tasks.stage import StageKey
 
-VERSION = 1
+VERSION = 2  # blocks of chunks at a time
 LARGEST_FACTOR = 8
+CUDA_TILE = 1024  # input pixels; libraries there choose by size how they round, so the sizes are always the same
 
 
 class UpscaleConfig(StageConfig):
     """Enlarge by a factor, or until the longer side has a length, or both: to the length, at most by the factor.
 
     A picture that is large enough stays as it is. Without either it becomes twice as large.
+
+    ``denoise`` is 1 unless it is said otherwise, although the model's authors blend half and half: 1 needs one file of
+    weights, whose digest they publish, and no result changes because a second file was fetched.
     """
 
     stage: Literal["upscale"] = "upscale"
     factor: float | None = Field(default=None, ge=1, le=LARGEST_FACTOR, description="Times as large along each side.")
     long_side: int | None = Field(default=None, ge=1, le=32768, description="Length of the longer side, in pixels.")
+    denoise: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="How much noise the model takes away; below 1 it keeps texture and needs a second file of weights.",
+    )
 
     def target(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the result; never smaller than the source, at most eight times as large."""
@@ -55,11 +66,13 @@ class _Enlarge:
 
     model: ModelRef
     scale: int
+    blend: ModelRef | None = None
+    denoise: float = 1.0
 
     def __call__(self, frames: Pixels) -> Pixels:
         import torch
 
-        network = upscaler(self.model, self.scale)
+        network = upscaler(self.model, self.scale, self.blend, self.denoise)
         images = torch.from_numpy(to_float(frames)).permute(0, 3, 1, 2).to(self.model.device)
         with torch.inference_mode():
             made = [network.upscale(images[:, :3])]
@@ -75,36 +88,68 @@ def _same(frames: Pixels) -> Pixels:
 
 @dataclass(frozen=True)
 class UpscaleStage:
-    """The upscale stage with its model: what the chunk engine and the cache need to know."""
+    """The upscale stage with its models: what the chunk engine and the cache need to know.
+
+    Attributes:
+        blend: The weakly denoising model where ``denoise`` asks for a blend; None: the one chosen for the run.
+    """
 
     config: UpscaleConfig
     model: ModelRef
     name: str = "upscale"
+    blend: ModelRef | None = None
 
     @property
     def resources(self) -> dict[str, float]:
         return {"GPU": 1} if self.model.device == "cuda" else {}
 
+    @property
+    def weak_model(self) -> ModelRef | None:
+        """The model to blend with; None where nothing is to be blended.
+
+        Raises:
+            UsageError: A denoise strength was asked for and this model has none.
+        """
+        if self.config.denoise == 1:
+            return None
+        if self.model.facts.blend is None:
+            raise UsageError(
+                f"{self.model.name} has no denoise strength; leave 'denoise' out of the recipe, or choose a model that "
+                "has one with --models upscale=realesr-general-x4v3",
+                model=self.model.name,
+            )
+        return self.blend or current_run().models["upscale_blend"]
+
+    @property
+    def tile(self) -> int | None:
+        """Side in input pixels of the fixed tiles, where tiles decide pixels."""
+        on_cuda = CUDA_TILE if self.model.device == "cuda" else None
+        return self.model.facts.tile_pixels or on_cuda
+
     def key(self, source_fingerprint: str) -> StageKey:
         parameters = self.config.parameters()
-        facts = self.model.facts
-        if facts.halo_error:  # tiled is not equal to whole, so the tiles are part of what decides the pixels
-            parameters |= {"tile": STILL_TILE, "halo": facts.halo_pixels}
-        return StageKey("upscale", VERSION, parameters, (("output", source_fingerprint),), (self.model,))
+        weak = self.weak_model
+        if weak is None:
+            del parameters["denoise"]
+        if self.tile is not None:
+            parameters |= {"tile": self.tile, "halo": self.model.facts.halo_pixels}
+        models = (self.model,) if weak is None else (self.model, weak)
+        return StageKey("upscale", VERSION, parameters, (("output", source_fingerprint),), models)
 
     def passes(self, shape: Shape) -> tuple[ChunkPass, ...]:
         """Enlarge by the model's whole factor, then resample to the exact size if that is another."""
         height, width = self.config.target(shape.height, shape.width)
         if (height, width) == (shape.height, shape.width):
             return (LocalPass(_same, memory_factor=0),)
-        scale = self.model.facts.scale or max(1, math.ceil(max(height / shape.height, width / shape.width) - 1e-9))
-        made = Shape(shape.frames, shape.height * scale, shape.width * scale, shape.channels)
+        facts = self.model.facts
+        scale = facts.scale or max(1, math.ceil(max(height / shape.height, width / shape.width) - 1e-9))
         enlarge = LocalPass(
-            _Enlarge(self.model, scale),
-            halo_pixels=upscaler(self.model, scale).halo,
+            _Enlarge(self.model, scale, self.weak_model, self.config.denoise),
+            halo_pixels=facts.halo_pixels if facts.halo_pixels is not None else upscaler(self.model, scale).halo,
             scale=scale,
-            memory_factor=self.model.facts.memory_factor,
+            memory_factor=facts.memory_factor,
+            tile=self.tile,
         )
-        if (made.height, made.width) == (height, width):
+        if (shape.height * scale, shape.width * scale) == (height, width):
             return (enlarge,)
         return (enlarge, ResamplePass(height, width))

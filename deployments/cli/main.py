@@ -17,6 +17,7 @@ from deployments.cli.models import models
 from deployments.cli.producing import demo, product
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
+BAD_CHOICE = ("model_unknown", "weights_missing")  # of models; by code, so that nothing of theirs is imported
 INTERRUPTED = 130
 GRACE_S = 3.5  # for the run to say in ledger and server that it was interrupted
 
@@ -96,5 +97,5 @@ def _refuse(error: PipelineError) -> int:
     if "--json" in sys.argv[1:]:
         reason = {"code": error.code, "message": error.message, "facts": error.facts}
         click.echo(json.dumps({"status": "failed", "reasons": [reason], "items": [], "stages": []}, default=str))
-    usage = isinstance(error, BAD_USAGE) or (isinstance(error, PermanentError) and error.code.startswith("model_"))
+    usage = isinstance(error, BAD_USAGE) or (isinstance(error, PermanentError) and error.code in BAD_CHOICE)
     return 2 if usage else 1

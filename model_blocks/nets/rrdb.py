@@ -11,13 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model_blocks.nets.steady import SteadyConv2d
+
 COLOURS = 3
 RESIDUE = 0.2  # share of a block's result that is added to its input, so that deep stacks stay stable
 SLOPE = 0.2  # of the leaky rectifier below zero
-
-
-def _convolution(channels: int, made: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, made, 3, padding=1)
 
 
 def _rectified(values: Tensor) -> Tensor:
@@ -29,11 +27,11 @@ class DenseBlock(nn.Module):
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
-        self.conv1 = _convolution(features, growth)
-        self.conv2 = _convolution(features + growth, growth)
-        self.conv3 = _convolution(features + 2 * growth, growth)
-        self.conv4 = _convolution(features + 3 * growth, growth)
-        self.conv5 = _convolution(features + 4 * growth, features)
+        self.conv1 = SteadyConv2d(features, growth)
+        self.conv2 = SteadyConv2d(features + growth, growth)
+        self.conv3 = SteadyConv2d(features + 2 * growth, growth)
+        self.conv4 = SteadyConv2d(features + 3 * growth, growth)
+        self.conv5 = SteadyConv2d(features + 4 * growth, features)
 
     def forward(self, values: Tensor) -> Tensor:
         seen = values
@@ -71,13 +69,13 @@ class RrdbNet(nn.Module):
     def __init__(self, features: int, growth: int, blocks: int) -> None:
         super().__init__()
         self.receptive_radius = 1 + 15 * blocks + 1 + 2  # the last 2: four convolutions on the doubled pictures
-        self.conv_first = _convolution(COLOURS, features)
+        self.conv_first = SteadyConv2d(COLOURS, features)
         self.body = nn.Sequential(*(ResidualDenseBlocks(features, growth) for _ in range(blocks)))
-        self.conv_body = _convolution(features, features)
-        self.conv_up1 = _convolution(features, features)
-        self.conv_up2 = _convolution(features, features)
-        self.conv_hr = _convolution(features, features)
-        self.conv_last = _convolution(features, COLOURS)
+        self.conv_body = SteadyConv2d(features, features)
+        self.conv_up1 = SteadyConv2d(features, features)
+        self.conv_up2 = SteadyConv2d(features, features)
+        self.conv_hr = SteadyConv2d(features, features)
+        self.conv_last = SteadyConv2d(features, COLOURS)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) RGB, 0..1, to (N, 3, 4*H, 4*W); values may leave 0..1."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model_blocks.nets.steady import SteadyConv2d
+
 COLOURS = 3
 
 
@@ -29,8 +31,8 @@ class SrvggCompact(nn.Module):
         self.receptive_radius = convolutions + 2  # a pixel per 3x3 convolution
         body: list[nn.Module] = []
         for channels in (COLOURS, *([features] * convolutions)):
-            body += [nn.Conv2d(channels, features, 3, padding=1), nn.PReLU(features)]
-        body.append(nn.Conv2d(features, COLOURS * scale**2, 3, padding=1))
+            body += [SteadyConv2d(channels, features), nn.PReLU(features)]
+        body.append(SteadyConv2d(features, COLOURS * scale**2))
         self.body = nn.ModuleList(body)
 
     def forward(self, images: Tensor) -> Tensor:

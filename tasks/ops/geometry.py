@@ -1,5 +1,6 @@
 """Boxes of a clip in frames and pixels, half open, and the arithmetic of halos."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -65,6 +66,14 @@ class Region:
             slice(self.y0 - outer.y0, self.y1 - outer.y0),
             slice(self.x0 - outer.x0, self.x1 - outer.x0),
         )
+
+    def tiles(self, side: int) -> Iterator["Region"]:
+        """This region cut at the multiples of a side, row by row; frames stay together."""
+        for y in range(self.y0 // side * side, self.y1, side):
+            for x in range(self.x0 // side * side, self.x1, side):
+                yield Region(
+                    self.t0, self.t1, max(y, self.y0), min(y + side, self.y1), max(x, self.x0), min(x + side, self.x1)
+                )
 
     def overlaps(self, other: "Region") -> bool:
         return (

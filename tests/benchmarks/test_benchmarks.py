@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_engine, bench_start, bench_upscale
+from tests.benchmarks import bench_engine, bench_overhead, bench_start, bench_upscale
 from tests.benchmarks.__main__ import machine
-from tests.shared_data import fixture
+from tests.shared_data import fixture, shared
 
 
 def test_the_engine_table() -> None:
@@ -27,6 +27,19 @@ def test_the_start_table() -> None:
     lines = bench_start.run(repeats=1, situations=("up", "cached"), home=Path(os.environ["PREFECT_HOME"]))
     assert [line.split()[-3:][1] for line in lines[1:]] == ["1", "1"]  # servers
     assert lines[1].startswith("server up")
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_overhead_table() -> None:
+    shared("weights/realesr-general-x4v3.pth")
+    lines = bench_overhead.run(photos=2, width=40, height=30, tasks=8)
+    assert [line.split()[0] for line in lines] == ["2", "ratio", "ms", "1024x1024", "in", "two"]
+
+
+def test_without_weights_the_overhead_table_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench_overhead, "WEIGHTS", tmp_path / "none.pth")
+    monkeypatch.setattr(bench_overhead, "_parts", lambda side, tasks: [])
+    assert [line.split(":")[0] for line in bench_overhead.run()] == ["no ratio"]
 
 
 def test_the_machine_is_named() -> None:

@@ -177,3 +177,30 @@ def test_an_interrupt_ends_with_130_and_the_same_command_goes_on(tmp_path: Path)
     out, err = again.communicate(timeout=180)
     assert again.returncode == 0, err
     assert json.loads(out)["stages"][0]["cached"]
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_weights_that_are_not_there_are_bad_usage(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """By name, and by a recipe that blends."""
+    save_product(tmp_path / "a.png")
+    (tmp_path / "blend.json").write_text(json.dumps([{"stage": "upscale", "denoise": 0.5}, {"stage": "publish"}]))
+    status, _, err = stillmotion(capsys, "product", "a.png", "--models", "upscale=realesrgan-x4plus")
+    assert (status, "models pull realesrgan-x4plus" in err) == (2, True)
+    status, _, err = stillmotion(capsys, "product", "a.png", "--recipe", "blend.json")
+    assert (status, "models pull realesr-general-wdn-x4v3" in err) == (2, True)
+
+
+def test_missing_weights_end_with_exit_status_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_blocks.weight_errors import WeightsDamagedError, WeightsMissingError
+
+    def statuses(error: Exception) -> int:
+        def broken(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("deployments.cli.main.stillmotion", broken)
+        return stillmotion(capsys, "product")[0]
+
+    assert statuses(WeightsMissingError("not there")) == 2
+    assert statuses(WeightsDamagedError("cut off")) == 1

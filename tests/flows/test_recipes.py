@@ -84,3 +84,11 @@ def test_a_recipe_comes_from_a_file(tmp_path: Path) -> None:
 def test_an_empty_recipe_is_refused() -> None:
     with pytest.raises(RecipeError):
         check_recipe("own", [])
+
+
+def test_a_denoise_strength_needs_the_second_model() -> None:
+    def needed(**settings: object) -> tuple[str, ...]:
+        return parse_recipe([{"stage": "upscale", **settings}, {"stage": "publish"}]).capabilities
+
+    assert needed() == needed(denoise=1) == ("upscale",)
+    assert needed(denoise=0.5) == ("upscale", "upscale_blend")

@@ -14,10 +14,10 @@ from model_blocks.registry import MODELS, ModelFacts, find_model, known_models
 from model_blocks.runtime import matter, segmenter, upscaler
 
 
-def test_names_are_unique_and_every_capability_has_an_embedded_model() -> None:
+def test_names_are_unique_and_every_capability_that_every_run_needs_has_an_embedded_model() -> None:
     names = [facts.name for facts in MODELS]
     assert len(names) == len(set(names))
-    for capability in {facts.capability for facts in MODELS}:
+    for capability in {facts.capability for facts in MODELS} - {"upscale_blend"}:
         assert any(facts.embedded for facts in known_models(capability))
 
 
@@ -71,11 +71,50 @@ def test_present_weights_put_an_official_model_first() -> None:
     assert choose("auto", "") == "embedded-upscaler"
 
 
+@pytest.mark.parametrize(
+    ("selection", "device", "present", "chosen"),
+    [
+        ("auto", "cpu", {"realesrgan-x4plus", "realesr-general-x4v3"}, "realesr-general-x4v3"),
+        ("auto", "cuda", {"realesrgan-x4plus", "realesr-general-x4v3"}, "realesrgan-x4plus"),
+        ("auto", "cpu", {"realesrgan-x4plus"}, "embedded-upscaler"),
+        ("auto", "cuda", {"realesr-animevideo-v3", "realesrgan-x4plus-anime-6b"}, "embedded-upscaler"),
+        ("official", "cpu", {"realesrgan-x4plus", "realesr-general-x4v3"}, "realesr-general-x4v3"),
+        ("official", "cpu", {"realesrgan-x4plus"}, "realesrgan-x4plus"),
+        ({"upscale": "realesrgan-x4plus"}, "cpu", {"realesrgan-x4plus"}, "realesrgan-x4plus"),
+    ],
+)
+def test_what_suits_the_device_and_photographs_is_chosen(
+    selection: str | dict[str, str], device: str, present: set[str], chosen: str
+) -> None:
+    found = choose_model(
+        "upscale", selection, device=device, purpose="commercial", available=lambda facts: facts.name in present
+    )
+    assert found.name == chosen
+
+
+def test_half_precision_is_chosen_on_cuda_alone_and_part_of_the_identity() -> None:
+    def chosen(device: str) -> ModelRef:
+        selection = {"upscale": "realesr-general-x4v3"}
+        return choose_model("upscale", selection, device=device, purpose="commercial", available=lambda _: True)
+
+    assert [chosen(device).precision for device in ("cpu", "cuda")] == ["float32", "float16"]
+    assert chosen("cuda").identity["precision"] == "float16"
+
+
 def test_absent_weights_are_named() -> None:
     with pytest.raises(ModelUnknownError, match=r"weights are not present.*realesrgan-x4plus, .*realesr-general-x4v3"):
         choose_model("upscale", "official", device="cpu", purpose="commercial")
     with pytest.raises(ModelUnknownError, match="weights of realesr-general-x4v3 are not present"):
         choose_model("upscale", {"upscale": "realesr-general-x4v3"}, device="cpu", purpose="commercial")
+    with pytest.raises(ModelUnknownError, match=r"models pull realesr-general-wdn-x4v3`, or leave 'denoise' out"):
+        choose_model("upscale_blend", "auto", device="cpu", purpose="commercial")
+
+
+def test_every_model_to_blend_with_is_registered() -> None:
+    for facts in known_models():
+        if facts.blend is not None:
+            weak = find_model(facts.blend, "upscale_blend")
+            assert (weak.scale, weak.halo_pixels, weak.container_key) == (4, facts.halo_pixels, facts.container_key)
 
 
 @pytest.mark.parametrize("facts", [facts for facts in MODELS if not facts.embedded], ids=lambda facts: facts.name)

@@ -1,5 +1,6 @@
 """Passes and the engine: the result does not depend on how the picture is cut."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,13 @@ def finish(place: OutputPlace, work: ChunkWork) -> Frames:
 
 
 def mapped(
-    root: str, values: Frames, chunk_pass: ChunkPass, read: tuple[int, int, int], write: tuple[int, int, int]
+    root: str,
+    values: Frames,
+    chunk_pass: ChunkPass,
+    read: tuple[int, int, int],
+    write: tuple[int, int, int],
+    halo_share: float = math.inf,  # every chunk a block of its own
+    dtype: str = "uint8",
 ) -> Frames:
     storage = open_storage(root, "default")
     key = digest_bytes(repr((values.tobytes(), values.shape, repr(chunk_pass), read, write)).encode())
@@ -78,7 +85,12 @@ def mapped(
     put(source, values, read)
     shape = chunk_pass.output_shape(Shape(*values.shape))
     work = run_chunks(
-        source, target, chunk_pass, FrameSpec(shape.as_tuple(), "uint8", write), executor=InProcess(), limits=ROOMY
+        source,
+        target,
+        chunk_pass,
+        FrameSpec(shape.as_tuple(), dtype, write),
+        executor=InProcess(),
+        limits=Limits(memory_bytes=1 << 30, halo_share=halo_share),
     )
     made = finish(target, work)
     source.discard()
@@ -98,6 +110,7 @@ PASSES: list[ChunkPass] = [
     LocalPass(box_mean(2), halo_pixels=2),
     LocalPass(box_mean(1, 2), halo_pixels=1, halo_frames=2),
     LocalPass(double, scale=2),
+    LocalPass(double, halo_pixels=1, scale=2, tile=3),
     ResamplePass(17, 5),
     ResamplePass(19, 16, "bicubic"),
     FusedPass(
@@ -116,8 +129,14 @@ def test_chunked_equals_whole(tmp_path: Path, chunk_pass: ChunkPass, data: st.Da
     seed = data.draw(st.integers(0, 2**16))
     values = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
     read, write = (tuple(data.draw(st.integers(least, 12)) for least in (1, 3, 3)) for _ in range(2))
+    share = data.draw(st.sampled_from([math.inf, 0.5, 0.1, 0.0]))
     made = mapped(
-        f"memory://{tmp_path.name}", values, chunk_pass, (read[0], read[1], read[2]), (write[0], write[1], write[2])
+        f"memory://{tmp_path.name}",
+        values,
+        chunk_pass,
+        (read[0], read[1], read[2]),
+        (write[0], write[1], write[2]),
+        share,
     )
     assert np.array_equal(made, whole(values, chunk_pass))
 

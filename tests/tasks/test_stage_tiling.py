@@ -1,5 +1,6 @@
 """Every embedded stage, through the engine: tiled equals whole at odd sizes, and the halo is not a pixel too large."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def test_tiled_equals_whole(tmp_path: Path, stage: str, data: st.DataObject) -> 
     values = picture(height, width, channels, seed)
     chunk_pass = passes(Shape(*values.shape), seed)[stage]
     tile = (1, data.draw(st.integers(17, 90)), data.draw(st.integers(17, 90)))
-    made = mapped(f"memory://{tmp_path.name}", values, chunk_pass, (1, 31, 29), tile)
+    share = data.draw(st.sampled_from([math.inf, 0.3]))
+    made = mapped(f"memory://{tmp_path.name}", values, chunk_pass, (1, 31, 29), tile, share)
     assert np.array_equal(made, whole(values, chunk_pass))
 
 
