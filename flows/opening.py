@@ -92,7 +92,12 @@ def choose_models(settings: Settings, order: ProductOrder, recipe: Recipe) -> di
 
     chosen = {
         capability: choose_model(
-            capability, selection, device=settings.device, purpose=order.purpose, available=available
+            capability,
+            selection,
+            device=settings.device,
+            purpose=order.purpose,
+            available=available,
+            given=order.weights,
         )
         for capability in recipe.capabilities
     }

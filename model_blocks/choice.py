@@ -1,6 +1,6 @@
 """Which model does what in a run: the choice of a user, resolved against the registry."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from typing import Literal, cast, get_args
@@ -67,6 +67,7 @@ def choose_model(
     device: str,
     purpose: Purpose,
     available: Callable[[ModelFacts], bool] = no_weights,
+    given: Collection[str] = (),
 ) -> ModelRef:
     """The model for a capability.
 
@@ -77,13 +78,14 @@ def choose_model(
         device: ``auto``, ``cpu`` or ``cuda``.
         purpose: What the run is for; the licence must allow it.
         available: Whether the weights of a model that needs some are present.
+        given: Models whose weights the user named; they come before the others of their capability.
 
     Raises:
         ModelUnknownError: No registered model fits, or its weights are not present.
     """
     named = selection if isinstance(selection, str) else selection.get(capability, "auto")
     if named in get_args(Policy):
-        facts = _by_policy(capability, cast(Policy, named), device, purpose, available)
+        facts = _by_policy(capability, cast(Policy, named), device, purpose, available, given)
     else:
         facts = find_model(named, capability)
     if purpose not in facts.purposes:
@@ -105,17 +107,20 @@ def _by_policy(
     device: str,
     purpose: Purpose,
     available: Callable[[ModelFacts], bool],
+    given: Collection[str],
 ) -> ModelFacts:
     """Official models come first where weights and licence allow it, those that suit the device before the others.
 
-    ``auto`` leaves out those that do not suit it; who says ``official`` gets one that is there.
+    Those whose weights the user gave come before all. ``auto`` leaves out those that do not suit the device; who says
+    ``official`` gets one that is there.
     """
     embedded = [facts for facts in known_models(capability) if facts.embedded and policy != "official"]
     official = [facts for facts in known_models(capability) if not facts.embedded and policy != "embedded"]
     usable = [facts for facts in official if available(facts) and purpose in facts.purposes]
     if usable:
         where = choose_device(device)
-        suited = [facts for facts in usable if where in facts.auto_on]
+        named = [facts for facts in usable if facts.name in given]
+        suited = named or [facts for facts in usable if where in facts.auto_on]
         usable = suited or (usable if policy == "official" else [])
     for facts in (*usable, *embedded):
         if purpose in facts.purposes:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tests import postgresql
     from tests.s3_server import S3Server
 
-RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+RUN = os.environ.setdefault("STILLMOTION_TESTS_RUN", str(os.getpid()))  # the controller's number, for its workers too
+KEPT = ("STILLMOTION_SHARED", "STILLMOTION_TESTS_RUN")
 HOME = Path(tempfile.gettempdir()) / f"stillmotion-tests-{RUN}"
 
 (HOME / "prefect").mkdir(parents=True, exist_ok=True)
@@ -24,7 +25,7 @@ os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["STAMINA_TESTING"] = "1"
-for name in [name for name in os.environ if name.startswith("STILLMOTION_") and name != "STILLMOTION_SHARED"]:
+for name in [name for name in os.environ if name.startswith("STILLMOTION_") and name not in KEPT]:
     del os.environ[name]
 
 

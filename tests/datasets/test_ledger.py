@@ -16,11 +16,21 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from datasets.errors import NotFoundError, UsageError
+from datasets.errors import NotFoundError, StorageUnavailableError, UsageError
 from datasets.ledger import Ledger, LedgerSession, open_ledger
 from datasets.ledger.tables import json_ready, tenant_tables
 from datasets.ledger.transactions import transaction
-from tests.datasets.ledger_rows import DIGEST, NOW, a_run, a_stage, an_error, an_item, an_output, new_ledger_url
+from tests.datasets.ledger_rows import (
+    DIGEST,
+    NOW,
+    a_run,
+    a_stage,
+    an_error,
+    an_item,
+    an_output,
+    new_ledger,
+    new_ledger_url,
+)
 
 FIVE_MINUTES = timedelta(minutes=5)
 
@@ -437,3 +447,17 @@ def test_many_threads_lose_nothing(ledger: Ledger, place: str) -> None:
     assert failures == []
     with books.session("default") as session:
         assert [stage.position for stage in session.stages("run-1")] == list(range(400))
+
+
+def test_a_reader_does_not_wait_for_a_writer_and_cannot_write(tmp_path: Path) -> None:
+    new_ledger(tmp_path / "ledger.db")
+    books = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with books.session("default") as writer:
+        writer.start_run(a_run())
+        with books.session("default", read_only=True) as reader:  # at once, though the writer holds its lock
+            assert reader.runs() == []
+    with pytest.raises(StorageUnavailableError, match="readonly"), books.session("default", read_only=True) as reader:
+        reader.finish_run("run-1", "delivered")
+    with books.session("default") as session:
+        assert session.find_run("run-1").status == "running"
+    books.close()
