@@ -56,9 +56,11 @@ class Lease:
             return insert_new(connection, leases, [{"tenant_id": self._tenant, "key": self.key, **values}]) == 1
         if row.expires_at > now and not _is_gone(row.holder):
             return False
-        changed = connection.execute(
-            update(leases).where(*self._own_row(), leases.c.holder == row.holder).values(values)
-        )
+        as_seen = (
+            leases.c.holder == row.holder,
+            leases.c.expires_at == row.expires_at,
+        )  # or its holder has beaten since
+        changed = connection.execute(update(leases).where(*self._own_row(), *as_seen).values(values))
         return changed.rowcount == 1
 
     def beat(self) -> None:

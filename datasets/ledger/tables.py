@@ -20,7 +20,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 
 
@@ -51,7 +50,7 @@ class Words(TypeDecorator[str]):
         return None if value is None else storable(value)
 
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+Json = JSON()  # as text: PostgreSQL's JSONB makes integers of large floats
 metadata = MetaData(naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
 

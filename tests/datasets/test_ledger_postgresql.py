@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, Update, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from datasets.errors import SettingsError, StorageUnavailableError
@@ -180,3 +180,28 @@ def test_of_many_that_want_a_new_or_expired_lease_one_gets_it(ledger: Ledger) ->
 def test_a_session_that_reads_can_not_write(ledger: Ledger) -> None:
     with pytest.raises(DBAPIError, match="read-only"), ledger.session("anna", read_only=True) as session:
         session.finish_run("run-1", "delivered")
+
+
+def test_numbers_come_back_as_they_were(ledger: Ledger) -> None:
+    facts = {"large": 1e23, "zero": -0.0, "small": 5e-324, "whole": 2.0, "count": 2**62}
+    with ledger.session("anna") as session:
+        session.start_run(a_run("numbers", parameters=facts))
+        found = session.find_run("numbers").parameters
+    assert {name: (repr(value), type(value)) for name, value in found.items()} == {
+        name: (repr(value), type(value)) for name, value in facts.items()
+    }
+
+
+def test_a_lease_whose_holder_was_heard_of_meanwhile_is_not_taken_over(ledger: Ledger) -> None:
+    """Seen as expired, renewed by its holder, then taken: the take-over must not succeed."""
+    with transaction(ledger.engine, "anna") as connection:
+        connection.execute(text(STALE))
+    with transaction(ledger.engine, "anna") as connection:
+
+        @event.listens_for(connection, "before_execute")
+        def renewed(_connection: object, statement: object, *_: object) -> None:
+            if isinstance(statement, Update):
+                with transaction(ledger.engine, "anna") as other:
+                    other.execute(text("UPDATE leases SET expires_at = now() + interval '1 hour'"))
+
+        assert not ledger.lease("anna", "old")._take(connection)
