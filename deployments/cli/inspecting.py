@@ -29,7 +29,16 @@ def _books(tenant: str | None) -> tuple["Settings", Any, Any]:
 
     settings = read_settings(tenant=tenant)
     ledger = open_ledger(settings.ledger, owner_url=settings.ledger_owner_url)
-    return settings, open_storage(settings.storage_root, settings.tenant), ledger
+    return settings, open_storage(settings.storage_root, settings.tenant, _options(settings)), ledger
+
+
+def _options(settings: "Settings") -> dict[str, Any]:
+    """Those of an object store; for all others nothing has to be imported."""
+    if settings.local_root is not None:
+        return {}
+    from flows.opening import storage_options
+
+    return storage_options(settings)
 
 
 @click.command()

@@ -22,14 +22,22 @@ from datasets.frames import (
 )
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
+from datasets.object_store import object_store_options
 from datasets.outputs import Manifest, OutputPlace, clear_damage, find_output, read_manifest
+from datasets.settings import read_settings
 from datasets.storage import open_storage
 
 NAME = digest_bytes(b"an output")
+FAULTS = 0.05  # share of requests that the S3 service fails
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> OutputPlace:
+    if request.param == "s3":
+        server = request.getfixturevalue("s3_root")
+        server.rate = FAULTS
+        read = read_settings()
+        return OutputPlace(open_storage(read.storage_root, "default", object_store_options(read)), NAME)
     root = str(tmp_path) if request.param == "disk" else f"memory://{tmp_path.name}"
     return OutputPlace(open_storage(root, "default"), NAME)
 

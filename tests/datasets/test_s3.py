@@ -80,7 +80,7 @@ def test_a_missing_chunk_is_damage_and_a_silent_service_is_not(storage: Storage,
     store(place, FrameSpec((1, 8, 8, 3), "uint8", (1, 4, 4)))
     reader = FrameReader(place)
     s3.rate = 1.0
-    impatient = replace(storage, options={**storage.options, "config_kwargs": {"retries": {"total_max_attempts": 1}}})
+    impatient = replace(storage, options={**storage.options, "attempts": 1})
     with pytest.raises(StorageUnavailableError):
         FrameReader(OutputPlace(impatient, NAME))
     with pytest.raises(StorageUnavailableError):
@@ -109,8 +109,7 @@ def test_a_chunk_costs_two_requests_to_write_and_one_to_read(storage: Storage, s
     reader = FrameReader(place)
     s3.requests.clear()
     assert np.array_equal(reader.read((slice(0, 1), slice(8, 10), slice(4, 8))), values[:, 8:10, 4:8])
-    assert s3.requests["GET"] == 1
-    assert s3.requests.total() <= 2  # s3fs asks for the size first
+    assert dict(s3.requests) == {"GET": 1}
 
 
 def test_a_second_layout_at_the_same_place_is_not_taken_for_the_first(storage: Storage) -> None:
