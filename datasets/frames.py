@@ -8,7 +8,7 @@ Zarr itself would read as zeros).
 import errno
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import product
@@ -127,14 +127,17 @@ def _lay_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
     import zarr
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-    group = zarr.open_group(_zarr_store(place, read_only=False), mode="a", zarr_format=3, use_consolidated=False)
-    if "pixels" in group:  # the last thing that is made: all else is there
-        t, y, x, _ = group["pixels"].chunks  # type: ignore[union-attr]  # an array, never a group
-        return replace(spec, chunks=(t, y, x))
-    group.attrs.update(cast("dict[str, Any]", spec.attributes))
+    store = _zarr_store(place, read_only=False)
+    with suppress(FileNotFoundError):
+        begun = zarr.open_array(store, path="pixels", mode="r+", zarr_format=3)  # made last: all else is there
+        return replace(spec, chunks=(begun.chunks[0], begun.chunks[1], begun.chunks[2]))
+    remains = bool(place.storage.list_tree(place.inside(FRAMES)))  # looked for by Zarr, it costs ten requests
+    group = zarr.open_group(
+        store, mode="a", zarr_format=3, use_consolidated=False, attributes=cast("dict[str, Any]", spec.attributes)
+    )
     always = {"write_empty_chunks": True}
     pts = group.create_array(
-        "pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, config=always, overwrite=True  # type: ignore[arg-type]
+        "pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, config=always, overwrite=remains  # type: ignore[arg-type]
     )  # fmt: skip
     pts[:] = np.arange(spec.shape[0], dtype=np.int64)
     group.create_array(
@@ -145,7 +148,7 @@ def _lay_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
         compressors=(BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()),
         fill_value=0,
         config=always,  # type: ignore[arg-type]
-        overwrite=True,
+        overwrite=remains,
     )
     return spec
 
@@ -223,7 +226,8 @@ def _open_pixels(place: OutputPlace, *, read_only: bool) -> Any:
     import zarr
 
     store = _zarr_store(place, read_only=read_only)
-    return zarr.open_array(store, path="pixels", mode="r" if read_only else "r+", zarr_format=3)
+    array = zarr.open_array(store, path="pixels", mode="r" if read_only else "r+", zarr_format=3)
+    return array.with_config({"write_empty_chunks": True})  # Zarr does not keep this with the array
 
 
 class FrameReader:

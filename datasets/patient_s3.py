@@ -5,8 +5,11 @@ multiplies. Both are off; this layer stands in their place. Imported where it is
 """
 
 import asyncio
+import atexit
+import os
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http.client import IncompleteRead
 from typing import Any, TypeVar
 
@@ -64,6 +67,16 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
     def __init__(self, *args: Any, attempts: int = ATTEMPTS, limit_s: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.attempts, self.limit_s = attempts, limit_s
+        self._home: asyncio.AbstractEventLoop | None = None  # where the client lives
+        if self.asynchronous:  # s3fs closes the others
+            atexit.register(self._close, os.getpid())
+
+    def _close(self, pid: int) -> None:
+        """End the connections, or aiohttp complains on the user's terminal."""
+        if self._home is not None and self._home.is_running() and pid == os.getpid():
+            closing = self._s3creator.__aexit__(None, None, None)
+            with suppress(TimeoutError, AttributeError):  # without an answer in time, or never connected
+                asyncio.run_coroutine_threadsafe(closing, self._home).result(timeout=2)
 
     async def _call_s3(self, method: str, *akwarglist: Any, **kwargs: Any) -> Any:
         try:
@@ -116,6 +129,7 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
             raise
 
     async def _again_and_again(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        self._home = asyncio.get_running_loop()
         wait_s = FIRST_WAIT_S
         for _ in range(self.attempts - 1):
             try:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from datasets import probe
 from datasets.errors import SettingsError, StorageUnavailableError
 from datasets.frames import FrameReader, FrameSpec
 from datasets.object_store import object_store_options
@@ -122,20 +123,27 @@ def test_the_probe_says_who_refused_what(storage: Storage, s3: S3Server, code: s
     assert SECRET not in refused.value.message
 
 
-def test_the_probe_does_not_wait_for_a_service_that_stays_silent(s3_root: S3Server) -> None:
+def test_the_probe_does_not_wait_for_a_service_that_stays_silent(
+    s3_root: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert probe.LIMIT_S <= 10
+    monkeypatch.setattr(probe, "LIMIT_S", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = read_settings(s3_endpoint=endpoint)
         begun = time.monotonic()
         with pytest.raises(SettingsError, match="no good answer within"):
             probed(open_storage(settings.storage_root, "default", object_store_options(settings)))
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 6
 
 
 def test_new_credentials_are_taken(storage: Storage) -> None:
     assert probed(storage).options == storage.options
     renewed = replace(storage, options={**storage.options, "key": "somebody", "secret": SECRET, "token": "new"})
     assert probed(renewed).options == renewed.options
+    elsewhere = replace(storage, options={**storage.options, "attempts": 1, "endpoint_url": "http://127.0.0.1:9"})
+    with pytest.raises(SettingsError):
+        probed(elsewhere)
 
 
 def test_the_probe_leaves_nothing_where_it_fails(storage: Storage, s3: S3Server) -> None:

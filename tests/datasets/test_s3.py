@@ -172,8 +172,8 @@ def test_secrets_are_never_shown_and_travel_to_workers(s3: S3Server) -> None:
 
 @pytest.mark.usefixtures("prefect_api")
 def test_credentials_come_from_a_saved_block(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.opening import storage_options
     from model_blocks.blocks import ObjectStore
+    from model_blocks.object_access import access_options
 
     ObjectStore(
         endpoint=s3.endpoint, region="eu-central-1", path_style=True, access_key_id="somebody", secret_access_key=SECRET
@@ -182,12 +182,13 @@ def test_credentials_come_from_a_saved_block(s3: S3Server, monkeypatch: pytest.M
         monkeypatch.delenv(name)
     monkeypatch.setenv("STILLMOTION_STORAGE_ROOT", s3.url)
     monkeypatch.setenv("STILLMOTION_STORAGE_BLOCK", "shop")
-    storage = open_storage(s3.url, "default", storage_options(read_settings()))
+    storage = open_storage(s3.url, "default", access_options(s3.url, read_settings()))
+    assert access_options("file:///a", read_settings()) == access_options(None, read_settings()) == {}
     assert probed(storage).atomic_create
     assert SECRET not in repr(Block.load("stillmotion-object-store/shop"))
     monkeypatch.setenv("STILLMOTION_STORAGE_BLOCK", "no-such")
     with pytest.raises(SettingsError, match="no-such"):
-        storage_options(read_settings())
+        access_options(s3.url, read_settings())
 
 
 def test_the_service_is_not_talked_about(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ def ran(photo: Path, out: Path, environment: dict[str, str], *options: str) -> t
     printed, said = running.communicate(timeout=400)
     assert running.returncode == 0, said
     assert "Traceback" not in said
+    assert "Unclosed" not in said
     assert SECRET not in printed + said
     document = json.loads(printed)
     assert isinstance(document, dict)
