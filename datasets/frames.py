@@ -8,7 +8,7 @@ Zarr itself would read as zeros).
 import errno
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import product
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import FrameShapeError, OutputDamagedError, OutputIncompleteError, StorageUnavailableError
-from datasets.object_store import filesystem_options
+from datasets.object_store import S3, open_filesystem
 from datasets.outputs import FRAMES, MARKS, FramesEntry, OutputPlace, read_manifest
 
 if TYPE_CHECKING:  # imported on use: a run whose stages are all cached opens no array
@@ -102,9 +102,11 @@ def _zarr_store(place: OutputPlace, *, read_only: bool) -> "LocalStore | FsspecS
     local = storage.local_path(folder)
     if local is not None:
         return LocalStore(local, read_only=read_only)
+    if storage.root.startswith(S3):
+        filesystem, _ = open_filesystem(storage.root, storage.options, asynchronous=True)
+        return FsspecStore(filesystem, read_only=read_only, path=storage.path(folder))
     url = f"{storage.filesystem.unstrip_protocol(storage.path(folder))}"
-    options = filesystem_options(storage.root, storage.options)
-    return FsspecStore.from_url(url, storage_options=options or None, read_only=read_only)
+    return FsspecStore.from_url(url, storage_options=dict(storage.options) or None, read_only=read_only)
 
 
 def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
@@ -125,14 +127,17 @@ def _lay_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
     import zarr
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-    group = zarr.open_group(_zarr_store(place, read_only=False), mode="a", use_consolidated=False)
-    if "pixels" in group:  # the last thing that is made: all else is there
-        t, y, x, _ = group["pixels"].chunks  # type: ignore[union-attr]  # an array, never a group
-        return replace(spec, chunks=(t, y, x))
-    group.attrs.update(cast("dict[str, Any]", spec.attributes))
+    store = _zarr_store(place, read_only=False)
+    with suppress(FileNotFoundError):
+        begun = zarr.open_array(store, path="pixels", mode="r+", zarr_format=3)  # made last: all else is there
+        return replace(spec, chunks=(begun.chunks[0], begun.chunks[1], begun.chunks[2]))
+    remains = bool(place.storage.list_tree(place.inside(FRAMES)))  # looked for by Zarr, it costs ten requests
+    group = zarr.open_group(
+        store, mode="a", zarr_format=3, use_consolidated=False, attributes=cast("dict[str, Any]", spec.attributes)
+    )
     always = {"write_empty_chunks": True}
     pts = group.create_array(
-        "pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, config=always, overwrite=True  # type: ignore[arg-type]
+        "pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, config=always, overwrite=remains  # type: ignore[arg-type]
     )  # fmt: skip
     pts[:] = np.arange(spec.shape[0], dtype=np.int64)
     group.create_array(
@@ -143,7 +148,7 @@ def _lay_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
         compressors=(BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()),
         fill_value=0,
         config=always,  # type: ignore[arg-type]
-        overwrite=True,
+        overwrite=remains,
     )
     return spec
 
@@ -210,11 +215,11 @@ def _pixels(place: OutputPlace, spec: FrameSpec, *, read_only: bool) -> Any:
     """The array of an output's pixels. Of object stores it is remembered: opening takes several requests."""
     if place.storage.is_local or not place.storage.is_shared:
         return _open_pixels(place, read_only=read_only)
-    return _remembered(place, (spec.shape, spec.dtype, spec.chunks), read_only)
+    return _remembered(place, (spec.shape, spec.dtype, spec.chunks), read_only, place.storage.access)
 
 
 @lru_cache(maxsize=64)
-def _remembered(place: OutputPlace, _layout: object, read_only: bool) -> Any:
+def _remembered(place: OutputPlace, _layout: object, read_only: bool, _access: str) -> Any:
     return _open_pixels(place, read_only=read_only)
 
 
@@ -222,7 +227,8 @@ def _open_pixels(place: OutputPlace, *, read_only: bool) -> Any:
     import zarr
 
     store = _zarr_store(place, read_only=read_only)
-    return zarr.open_array(store, path="pixels", mode="r" if read_only else "r+")
+    array = zarr.open_array(store, path="pixels", mode="r" if read_only else "r+", zarr_format=3)
+    return array.with_config({"write_empty_chunks": True})  # Zarr does not keep this with the array
 
 
 class FrameReader:
@@ -294,7 +300,8 @@ class FrameReader:
         except (*UNREADABLE, FileNotFoundError) as error:
             raise self._damaged(index) from error
         except StorageUnavailableError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:  # the disk lost a sector
+            cause = error.__cause__  # s3fs makes the same of every server error that it does not know
+            if self.place.storage.is_local and isinstance(cause, OSError) and cause.errno == errno.EIO:  # a lost sector
                 raise self._damaged(index) from error
             raise
 

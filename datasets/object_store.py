@@ -1,16 +1,19 @@
 """How object stores are spoken to: endpoint and credentials, patience with their faults."""
 
+import json
 import os
 import socket
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import fsspec
+
 from datasets.settings import Settings
 
 S3 = ("s3://", "s3a://")
-ATTEMPTS = 8  # of every request, with exponential backoff and jitter
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
 CONNECTIONS = 32
@@ -45,7 +48,7 @@ def filesystem_options(root: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if not root.startswith(S3):
         return dict(options)
     manners = {
-        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+        "retries": {"total_max_attempts": 1},  # datasets/patient_s3.py repeats requests
         "connect_timeout": CONNECT_TIMEOUT_S,
         "read_timeout": READ_TIMEOUT_S,
         "max_pool_connections": CONNECTIONS,
@@ -74,10 +77,36 @@ def unreachable(options: Mapping[str, Any]) -> str | None:
     return None
 
 
+def open_filesystem(root: str, options: Mapping[str, Any], *, asynchronous: bool = False) -> tuple[Any, str]:
+    """The file system of a root and the root's path in it. One S3 client serves all threads of a process.
+
+    Args:
+        root: A local folder or an fsspec URL.
+        options: What the file system needs besides.
+        asynchronous: Whether it is used inside an event loop, as Zarr does.
+
+    Raises:
+        ImportError: No package for such a URL.
+        ValueError: No such protocol.
+    """
+    if not root.startswith(S3):
+        return fsspec.core.url_to_fs(root, **options)  # type: ignore[no-any-return]  # fsspec has no types
+    filesystem = _client(json.dumps(filesystem_options(root, options), sort_keys=True), asynchronous, os.getpid())
+    return filesystem, str(filesystem._strip_protocol(root))
+
+
+@lru_cache(maxsize=16)
+def _client(options: str, asynchronous: bool, _pid: int) -> Any:
+    """A forked process has none of its parent's event loops, so it opens its own."""
+    from datasets.patient_s3 import PatientS3
+
+    return PatientS3(**json.loads(options), asynchronous=asynchronous, skip_instance_cache=True)
+
+
 def service_errors(root: str) -> tuple[type[Exception], ...]:
     """What a file system raises when the storage does not do what it should."""
     if not root.startswith(S3):
         return (OSError,)
-    from botocore.exceptions import BotoCoreError, ClientError
+    from datasets.patient_s3 import FAILURES
 
-    return (OSError, BotoCoreError, ClientError)
+    return FAILURES

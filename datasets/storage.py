@@ -11,12 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import psutil
 
 from datasets.errors import NotFoundError, SettingsError, StorageUnavailableError
-from datasets.identity import check_tenant, digest_bytes
-from datasets.object_store import S3, filesystem_options, service_errors
+from datasets.identity import check_tenant, digest_bytes, fingerprint
+from datasets.object_store import S3, open_filesystem, service_errors
 
 LOCAL = ("file", "local")
 SHARED_BETWEEN_PROCESSES_NOT = ("memory",)
@@ -44,16 +43,27 @@ class Storage:
     def __post_init__(self) -> None:
         check_tenant(self.tenant)
 
-    @cached_property
+    @property
     def _place(self) -> tuple[Any, str]:
+        if self._opened[0] != os.getpid():  # a forked process cannot use its parent's connections
+            del self.__dict__["_opened"]
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[int, tuple[Any, str]]:
         try:
-            filesystem, path = fsspec.core.url_to_fs(self.root, **filesystem_options(self.root, self.options))
+            filesystem, path = open_filesystem(self.root, self.options)
         except (ImportError, ValueError) as error:
             raise SettingsError(
                 f"the storage root {self.root!r} cannot be opened: {error}; use a folder, file://, s3:// or memory://",
                 root=self.root,
             ) from error
-        return filesystem, f"{path.rstrip('/')}/tenants/{self.tenant}"
+        return os.getpid(), (filesystem, f"{path.rstrip('/')}/tenants/{self.tenant}")
+
+    @property
+    def access(self) -> str:
+        """A digest of process and options: what was opened under another is not to be used under this."""
+        return fingerprint({"pid": os.getpid(), "options": dict(self.options)})
 
     def __getstate__(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in ("root", "tenant", "options", "atomic_create")}

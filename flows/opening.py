@@ -5,16 +5,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from datasets.ledger import Ledger, open_ledger
-from datasets.object_store import S3, object_store_options
 from datasets.probe import FALLBACK, probed
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
 from flows.order import ProductOrder
 from flows.recipes import Recipe
 from model_blocks.choice import ModelRef, Selection, choose_model
+from model_blocks.object_access import access_options
 from model_blocks.registry import ModelFacts
 from model_blocks.weight_files import find_weights, look
 from tasks.chunks import Limits
@@ -43,21 +42,10 @@ def watched_by(progress: Progress) -> Iterator[None]:
 
 def open_books(settings: Settings) -> tuple[Storage, Ledger]:
     """The tenant's storage and the ledger of these settings."""
-    storage = open_storage(settings.storage_root, settings.tenant, storage_options(settings))
+    storage = open_storage(settings.storage_root, settings.tenant, access_options(settings.storage_root, settings))
     if settings.local_root is not None:
         Path(settings.local_root).mkdir(parents=True, exist_ok=True)
     return storage, open_ledger(settings.ledger, owner_url=settings.ledger_owner_url)
-
-
-def storage_options(settings: Settings) -> dict[str, Any]:
-    """What the storage root needs besides its URL: the settings' own, or those of a saved block."""
-    if not settings.storage_root.startswith(S3):
-        return {}
-    if settings.storage_block:
-        from model_blocks.blocks import load_object_store
-
-        return load_object_store(settings.storage_block)
-    return object_store_options(settings)
 
 
 def _checked(storage: Storage, progress: Progress) -> Storage:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import fsspec
 import httpx
 
 from datasets.errors import NotFoundError, SettingsError
-from datasets.object_store import S3, filesystem_options, service_errors
+from datasets.object_store import S3, open_filesystem, service_errors
 from model_blocks.weight_errors import WeightsUnreachableError
 
 BLOCK_BYTES = 1 << 18
@@ -124,8 +123,7 @@ def _strong_version(answer: httpx.Response) -> str:
 
 @contextmanager
 def _open_file(url: str, offset: int, version: str, options: Mapping[str, Any]) -> Iterator[Body]:
-    own = filesystem_options(url, options) if url.startswith(S3) else {}
-    filesystem, path = fsspec.core.url_to_fs(url, **own)
+    filesystem, path = open_filesystem(url, options if url.startswith(S3) else {})
     total, found = int(filesystem.size(path)), str(filesystem.ukey(path))
     start = offset if offset <= total and version in ("", found) else 0
     with filesystem.open(path, "rb") as stream:

@@ -82,7 +82,15 @@ def s3(s3_service: "S3Server", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         monkeypatch.setenv(name, value)
     s3_service.new_bucket()
     yield s3_service
-    s3_service.rate, s3_service.conditional = 0.0, "yes"
+    s3_service.rate, s3_service.conditional, s3_service.instead = 0.0, "yes", lambda _: None
+
+
+@pytest.fixture
+def s3_root(s3: "S3Server", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "S3Server":
+    """The same as the storage root of this process and of those that inherit its environment."""
+    monkeypatch.setenv("STILLMOTION_STORAGE_ROOT", f"{s3.url}/some/prefix")
+    monkeypatch.setenv("STILLMOTION_LEDGER_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    return s3
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ class S3Server:
     Attributes:
         url: Of the bucket made last.
         rate: Share of requests that fail.
+        instead: Given a request, another answer than the service's (status, body, length it promises), or None.
         conditional: ``yes``; ``ignored`` as by old services, which overwrite; ``refused`` as by others.
         requests: How many came, by method.
         faults: How many were made to fail, by kind.
@@ -36,6 +37,7 @@ class S3Server:
     endpoint: str = ""
     url: str = ""
     rate: float = 0.0
+    instead: Callable[[Environ], tuple[str, bytes, int] | None] = lambda _: None
     conditional: str = "yes"
     requests: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -94,6 +96,10 @@ class _Unreliable:
             return [NOT_IMPLEMENTED]
         if server.conditional == "ignored":
             environ.pop("HTTP_IF_NONE_MATCH", None)
+        if (other := server.instead(environ)) is not None:
+            status, body, length = other
+            start_response(status, [("Content-Length", str(length))])
+            return [body]
         kind = server.fault()
         if kind is not None and kind.endswith("after"):
             b"".join(self._service(environ, lambda *_: None))

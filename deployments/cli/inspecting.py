@@ -26,10 +26,12 @@ def _books(tenant: str | None) -> tuple["Settings", Any, Any]:
     from datasets.ledger import open_ledger
     from datasets.settings import read_settings
     from datasets.storage import open_storage
+    from model_blocks.object_access import access_options
 
     settings = read_settings(tenant=tenant)
     ledger = open_ledger(settings.ledger, owner_url=settings.ledger_owner_url)
-    return settings, open_storage(settings.storage_root, settings.tenant), ledger
+    options = access_options(settings.storage_root, settings)
+    return settings, open_storage(settings.storage_root, settings.tenant, options), ledger
 
 
 @click.command()

@@ -136,9 +136,9 @@ def pull_models(names: tuple[str, ...], everything: bool, as_json: bool) -> int:
 
 
 def _pull(facts: "ModelFacts", settings: "Settings") -> dict[str, Any]:
-    from datasets.object_store import object_store_options
     from deployments.cli.pulling import download_display
     from model_blocks.download import pull
+    from model_blocks.object_access import access_options
     from model_blocks.weight_files import UNVERIFIED
 
     try:
@@ -148,7 +148,7 @@ def _pull(facts: "ModelFacts", settings: "Settings") -> dict[str, Any]:
                 weights_dir=settings.weights_dir,
                 mirror=settings.weights_mirror,
                 progress=progress,
-                options=object_store_options(settings),
+                options=access_options(settings.weights_mirror, settings),
             )
     except PipelineError as error:
         reason = {"code": error.code, "message": error.message, "facts": error.facts}

@@ -22,14 +22,22 @@ from datasets.frames import (
 )
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
+from datasets.object_store import object_store_options
 from datasets.outputs import Manifest, OutputPlace, clear_damage, find_output, read_manifest
+from datasets.settings import read_settings
 from datasets.storage import open_storage
 
 NAME = digest_bytes(b"an output")
+FAULTS = 0.05  # share of requests that the S3 service fails
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "memory", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> OutputPlace:
+    if request.param == "s3":
+        server = request.getfixturevalue("s3_root")
+        server.rate = FAULTS
+        read = read_settings()
+        return OutputPlace(open_storage(read.storage_root, "default", object_store_options(read)), NAME)
     root = str(tmp_path) if request.param == "disk" else f"memory://{tmp_path.name}"
     return OutputPlace(open_storage(root, "default"), NAME)
 
@@ -186,10 +194,30 @@ def test_marks_tell_what_an_interrupted_run_finished(place: OutputPlace) -> None
     assert finished_chunks(place, replace(spec, chunks=(1, 5, 5))) == {}
 
 
+def test_a_black_chunk_is_stored_and_counts_as_finished(place: OutputPlace) -> None:
+    spec = create_frames(place, FrameSpec((1, 4, 8, 3), "uint8", (1, 4, 4)))
+    write_chunk(place, spec, (0, 0, 1), np.zeros((1, 4, 4, 3), np.uint8))
+    assert "frames.zarr/pixels/c/0/0/1/0" in place.stored_objects()
+    assert list(finished_chunks(place, spec)) == ["0.0.1"]
+
+
 def test_a_resumed_store_keeps_the_chunks_it_began_with(place: OutputPlace) -> None:
     begun = create_frames(place, FrameSpec((1, 20, 20, 3), "uint8", (1, 10, 10)))
     again = create_frames(place, FrameSpec((1, 20, 20, 3), "uint8", (1, 5, 5)))
     assert again.chunks == begun.chunks == (1, 10, 10)
+
+
+def test_what_an_interrupted_removal_left_is_not_taken_over(place: OutputPlace) -> None:
+    old = FrameSpec((1, 20, 20, 3), "uint8", (1, 5, 5))
+    create_frames(place, old)
+    write_chunk(place, old, (0, 3, 3), ramp(old)[old.box((0, 3, 3))])
+    for left in ("frames.zarr/pixels/zarr.json", "frames.zarr/zarr.json"):
+        place.storage.remove_tree(place.inside(left))
+    spec = FrameSpec((1, 20, 20, 3), "uint8", (1, 10, 10))
+    store(place, spec)
+    assert np.array_equal(FrameReader(place).read(), ramp(spec))
+    chunks = [name for name in place.stored_objects() if "/pixels/c/" in name]
+    assert len(chunks) == 4
 
 
 def test_half_a_chunk_is_refused(place: OutputPlace) -> None:

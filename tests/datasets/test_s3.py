@@ -80,7 +80,7 @@ def test_a_missing_chunk_is_damage_and_a_silent_service_is_not(storage: Storage,
     store(place, FrameSpec((1, 8, 8, 3), "uint8", (1, 4, 4)))
     reader = FrameReader(place)
     s3.rate = 1.0
-    impatient = replace(storage, options={**storage.options, "config_kwargs": {"retries": {"total_max_attempts": 1}}})
+    impatient = replace(storage, options={**storage.options, "attempts": 1})
     with pytest.raises(StorageUnavailableError):
         FrameReader(OutputPlace(impatient, NAME))
     with pytest.raises(StorageUnavailableError):
@@ -109,8 +109,7 @@ def test_a_chunk_costs_two_requests_to_write_and_one_to_read(storage: Storage, s
     reader = FrameReader(place)
     s3.requests.clear()
     assert np.array_equal(reader.read((slice(0, 1), slice(8, 10), slice(4, 8))), values[:, 8:10, 4:8])
-    assert s3.requests["GET"] == 1
-    assert s3.requests.total() <= 2  # s3fs asks for the size first
+    assert dict(s3.requests) == {"GET": 1}
 
 
 def test_a_second_layout_at_the_same_place_is_not_taken_for_the_first(storage: Storage) -> None:
@@ -173,8 +172,8 @@ def test_secrets_are_never_shown_and_travel_to_workers(s3: S3Server) -> None:
 
 @pytest.mark.usefixtures("prefect_api")
 def test_credentials_come_from_a_saved_block(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.opening import storage_options
     from model_blocks.blocks import ObjectStore
+    from model_blocks.object_access import access_options
 
     ObjectStore(
         endpoint=s3.endpoint, region="eu-central-1", path_style=True, access_key_id="somebody", secret_access_key=SECRET
@@ -183,12 +182,13 @@ def test_credentials_come_from_a_saved_block(s3: S3Server, monkeypatch: pytest.M
         monkeypatch.delenv(name)
     monkeypatch.setenv("STILLMOTION_STORAGE_ROOT", s3.url)
     monkeypatch.setenv("STILLMOTION_STORAGE_BLOCK", "shop")
-    storage = open_storage(s3.url, "default", storage_options(read_settings()))
+    storage = open_storage(s3.url, "default", access_options(s3.url, read_settings()))
+    assert access_options("file:///a", read_settings()) == access_options(None, read_settings()) == {}
     assert probed(storage).atomic_create
     assert SECRET not in repr(Block.load("stillmotion-object-store/shop"))
     monkeypatch.setenv("STILLMOTION_STORAGE_BLOCK", "no-such")
     with pytest.raises(SettingsError, match="no-such"):
-        storage_options(read_settings())
+        access_options(s3.url, read_settings())
 
 
 def test_the_service_is_not_talked_about(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
