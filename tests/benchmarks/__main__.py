@@ -7,6 +7,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # before Prefect is imported: only tables are printed
+
 from tests.benchmarks import bench_engine, bench_matting, bench_overhead, bench_start, bench_upscale
 
 
@@ -14,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure speed, memory and quality.")
     parser.add_argument("--truth", type=Path, default=None, help="folder with matting truth cases")
     parser.add_argument("--photos", type=int, default=40, help="photographs in the batch that is timed")
-    parser.add_argument("--photo-width", type=int, default=320, help="their width in pixels; they are 4 to 3")
+    parser.add_argument("--photo-width", type=int, default=480, help="their width in pixels; they are 4 to 3")
     given = parser.parse_args()
     truth = given.truth
     questions: list[tuple[str, Callable[[], object]]] = [
