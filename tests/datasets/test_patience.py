@@ -1,6 +1,5 @@
-"""What S3 services do wrong, one thing at a time: answers cut off, half-done removals, silence, refusals, forks."""
+"""What S3 services do wrong, one thing at a time: answers cut off, half-done removals, silence, refusals."""
 
-import multiprocessing
 import socket
 import threading
 import time
@@ -152,24 +151,6 @@ def test_the_probe_leaves_nothing_where_it_fails(storage: Storage, s3: S3Server)
         probed(storage)
     s3.instead = lambda _: None
     assert storage.list_tree("") == {}
-
-
-def _read_in_child(place: OutputPlace, expected: bytes) -> None:
-    same = FrameReader(place).read().tobytes() == expected
-    raise SystemExit(0 if same and place.storage.read_bytes("a") == b"x" else 1)
-
-
-def test_a_forked_process_reads_what_its_parent_had_open(storage: Storage) -> None:
-    place = OutputPlace(storage, NAME)
-    values = store(place, FrameSpec((1, 8, 8, 3), "uint8", (1, 4, 4)))
-    storage.write_bytes("a", b"x")
-    assert np.array_equal(FrameReader(place).read(), values)
-    child = multiprocessing.get_context("fork").Process(target=_read_in_child, args=(place, values.tobytes()))
-    child.start()
-    child.join(30)
-    code = child.exitcode
-    child.kill()
-    assert code == 0
 
 
 def test_threads_share_what_is_open(storage: Storage, s3: S3Server) -> None:

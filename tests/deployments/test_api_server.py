@@ -117,6 +117,7 @@ def fake_program(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Replace the server process by a short program, for what needs no Prefect. Servers started here are awaited."""
     monkeypatch.setattr(api_server, "__file__", str(tmp_path / "api_server.py"))
     monkeypatch.setattr(api_server, "_leases", {})
+    monkeypatch.setattr(api_server, "_children", [])  # this process may have started the server of the whole run
 
     def write(code: str) -> None:
         (tmp_path / "api_server_main.py").write_text(textwrap.dedent(code))
@@ -127,7 +128,6 @@ def fake_program(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for child in api_server._children:
         child.kill()
         child.wait()
-    api_server._children.clear()
 
 
 ANSWERS_OK = """
