@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.synchronize import Barrier
@@ -237,6 +238,17 @@ def _open_and_write(url: str, run_id: str, together: Barrier) -> None:
     together.wait(30)
     with open_ledger(url).session("default") as session:
         session.start_run(a_run(run_id))
+
+
+def test_a_new_file_in_another_hand_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")  # the write-ahead log cannot be turned on now, and SQLite does not wait
+        later = threading.Timer(0.3, other.execute, ["COMMIT"])
+        later.start()
+        open_ledger(f"sqlite:///{path}").close()
+        later.join()
+    assert "alembic_version" in table_names(path)
 
 
 def test_four_processes_open_one_new_ledger_at_the_same_instant(tmp_path: Path) -> None:
