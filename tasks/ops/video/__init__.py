@@ -1,0 +1,1 @@
+"""Array functions on clips: reading, colour, writing. No Prefect, no Dask."""
