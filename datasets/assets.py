@@ -1,7 +1,12 @@
 """Assets: immutable bytes named by their sha256. A changed file behind the same path is another asset."""
 
-from datasets.errors import OutputDamagedError
-from datasets.identity import check_digest, digest_bytes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from datasets.errors import NotFoundError, OutputDamagedError
+from datasets.identity import READ_BLOCK, check_digest, digest_bytes, digest_file, digest_stream
 from datasets.storage import Storage
 
 
@@ -35,3 +40,51 @@ def get_asset(storage: Storage, digest: str) -> bytes:
             f"the stored copy of {digest[:12]}… was changed on disk; remove it and run again", digest=digest
         )
     return data
+
+
+def put_asset_file(storage: Storage, file: Path) -> str:
+    """Keep the bytes of a file, however large, and return their digest; what is there already is not copied again.
+
+    Raises:
+        OSError: The file cannot be read.
+        StorageUnavailableError: The storage did not take the bytes.
+    """
+    digest = digest_file(file)
+    if storage.size(asset_path(digest)) == file.stat().st_size:
+        return digest
+    with storage.temporary_file() as part:
+        with storage.serving(f"keep a copy of {file.name}"), file.open("rb") as source, part.open("wb") as target:
+            while block := source.read(READ_BLOCK):
+                target.write(block)
+        copied = digest_file(part)  # the file may have been written to meanwhile
+        storage.move_in(asset_path(copied), part)
+    return copied
+
+
+@contextmanager
+def opened_asset(storage: Storage, digest: str) -> Iterator[Path | BinaryIO]:
+    """An asset for readers that seek: its path where the storage is local, else a stream. Its digest is not checked.
+
+    Raises:
+        NotFoundError: The asset is not there.
+    """
+    path = storage.local_path(asset_path(digest))
+    if path is None:
+        with storage.opened(asset_path(digest)) as stream:
+            yield stream
+    elif path.is_file():
+        yield path
+    else:
+        raise NotFoundError(f"{asset_path(digest)} is not in the storage", digest=digest)
+
+
+def check_asset(storage: Storage, digest: str) -> None:
+    """Read an asset whole and hold it against its name, a block at a time.
+
+    Raises:
+        NotFoundError: The asset is not there.
+        OutputDamagedError: The stored bytes are not those that were put there.
+    """
+    with storage.opened(asset_path(digest)) as stream:
+        if digest_stream(stream) != digest:
+            raise OutputDamagedError(f"the stored copy of {digest[:12]}… was changed; it is kept again", digest=digest)

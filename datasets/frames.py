@@ -1,15 +1,15 @@
 """Frame stores: the pixels of a clip or photograph as a Zarr v3 group with checksums, written chunk by chunk.
 
-Pixels are (T, H, W, C) uint8 or uint16 in RGB order, straight alpha last; ``pts`` is int64 (T,). Every chunk carries a
-crc32c in its codec (it notices flipped bits) and another in the manifest (it notices a missing or swapped chunk, which
-Zarr itself would read as zeros).
+Pixels are one array (T, H, W, C) uint8 or uint16 in RGB order, straight alpha last, or the decoder's own planes, one
+array each. ``pts`` and ``durations`` are int64 (T,). Every chunk carries a crc32c in its codec (it notices flipped
+bits) and another in the manifest (it notices a missing or swapped chunk, which Zarr itself would read as zeros).
 """
 
 import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
@@ -19,80 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import FrameShapeError, OutputDamagedError, OutputIncompleteError, StorageUnavailableError
+from datasets.frame_spec import PIXELS, Box, FrameSpec, Index, Pixels, chunk_key
 from datasets.object_store import S3, open_filesystem
-from datasets.outputs import FRAMES, MARKS, FramesEntry, OutputPlace, read_manifest
+from datasets.outputs import FRAMES, MARKS, FramesEntry, Manifest, OutputPlace, read_manifest
+from datasets.planar import Planes
 
 if TYPE_CHECKING:  # imported on use: a run whose stages are all cached opens no array
     from zarr.storage import FsspecStore, LocalStore
 
 # What Zarr raises on bytes that are not what was written: bad JSON, bad fields, bad checksums, bad codecs.
 UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
-DTYPES = ("uint8", "uint16")
-STILL_TILE = 1024  # pixels; larger stills are cut into tiles of this side
-SRGB = {"primaries": "bt709", "transfer": "srgb", "matrix": "rgb", "range": "full"}
-
-Pixels = NDArray[Any]  # uint8 or uint16
-Index = tuple[int, int, int]
-Box = tuple[slice, slice, slice]
-
-
-@dataclass(frozen=True)
-class FrameSpec:
-    """What a frame store is to hold.
-
-    Attributes:
-        shape: (T, H, W, C), every extent at least 1.
-        dtype: ``uint8`` or ``uint16``.
-        chunks: (frames, height, width) of a chunk; channels are never cut.
-        attributes: JSON-ready: colour, time base, sample aspect, source digest.
-    """
-
-    shape: tuple[int, int, int, int]
-    dtype: str
-    chunks: tuple[int, int, int]
-    attributes: dict[str, object] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if min(self.shape) < 1 or min(self.chunks) < 1 or self.dtype not in DTYPES:
-            raise FrameShapeError(
-                f"frames are (T, H, W, C) of at least 1 each in {' or '.join(DTYPES)}, got {self.shape} {self.dtype}",
-                shape=list(self.shape),
-                dtype=self.dtype,
-            )
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Number of chunks along frames, rows and columns."""
-        t, y, x = (-(-extent // chunk) for extent, chunk in zip(self.shape[:3], self.chunks, strict=True))
-        return t, y, x
-
-    def indices(self) -> Iterator[Index]:
-        """All chunks, in the order of the frames."""
-        t, y, x = self.grid
-        return product(range(t), range(y), range(x))
-
-    def box(self, index: Index) -> Box:
-        """The slices of one chunk."""
-        t, y, x = (
-            slice(i * chunk, min((i + 1) * chunk, extent))
-            for i, chunk, extent in zip(index, self.chunks, self.shape[:3], strict=True)
-        )
-        return t, y, x
-
-
-def still_spec(height: int, width: int, channels: int, dtype: str, **attributes: object) -> FrameSpec:
-    """The frame store of one photograph, cut into tiles when it is large."""
-    colour = {"colour": SRGB, "bit_depth": 16 if dtype == "uint16" else 8, "alpha": channels == 4}
-    return FrameSpec(
-        (1, height, width, channels),
-        dtype,
-        (1, min(height, STILL_TILE), min(width, STILL_TILE)),
-        {**colour, "time_base": "1/1", "sample_aspect": "1/1", **attributes},
-    )
-
-
-def chunk_key(index: Index) -> str:
-    return ".".join(map(str, index))
+TIMES = ("pts", "durations")  # int64 (T,), in ticks of the time base
+Times = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _zarr_store(place: OutputPlace, *, read_only: bool) -> "LocalStore | FsspecStore":
@@ -109,72 +47,119 @@ def _zarr_store(place: OutputPlace, *, read_only: bool) -> "LocalStore | FsspecS
     return FsspecStore.from_url(url, storage_options=dict(storage.options) or None, read_only=read_only)
 
 
-def create_frames(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
+def create_frames(place: OutputPlace, spec: FrameSpec, times: Times | None = None) -> FrameSpec:
     """Lay out an empty frame store; one that an interrupted run began keeps the chunks it began with.
+
+    Args:
+        times: When every frame is shown and for how long, int64 (T,) each; one tick after the other without.
 
     Raises:
         StorageUnavailableError: The storage does not take it.
     """
     with place.storage.serving(f"lay out the frames of output {place.fingerprint[:12]}…"):
         try:
-            return _lay_out(place, spec)
+            return _lay_out(place, spec, times)
         except UNREADABLE:  # what an interrupted run left there cannot be read
             place.discard()
-            return _lay_out(place, spec)
+            return _lay_out(place, spec, times)
 
 
-def _lay_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
+def _lay_out(place: OutputPlace, spec: FrameSpec, times: Times | None) -> FrameSpec:
     import zarr
-    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
     store = _zarr_store(place, read_only=False)
+    *_, last = spec.arrays
     with suppress(FileNotFoundError):
-        begun = zarr.open_array(store, path="pixels", mode="r+", zarr_format=3)  # made last: all else is there
-        return replace(spec, chunks=(begun.chunks[0], begun.chunks[1], begun.chunks[2]))
+        begun = zarr.open_array(store, path=last, mode="r+", zarr_format=3)  # made last: all else is there
+        height, width = begun.chunks[1:3] if last == PIXELS else spec.chunks[1:]
+        return replace(spec, chunks=(begun.chunks[0], height, width))
     remains = bool(place.storage.list_tree(place.inside(FRAMES)))  # looked for by Zarr, it costs ten requests
     group = zarr.open_group(
         store, mode="a", zarr_format=3, use_consolidated=False, attributes=cast("dict[str, Any]", spec.attributes)
     )
-    always = {"write_empty_chunks": True}
-    pts = group.create_array(
-        "pts", shape=(spec.shape[0],), dtype="int64", fill_value=0, config=always, overwrite=remains  # type: ignore[arg-type]
-    )  # fmt: skip
-    pts[:] = np.arange(spec.shape[0], dtype=np.int64)
-    group.create_array(
-        "pixels",
-        shape=spec.shape,
-        chunks=(*spec.chunks, spec.shape[3]),
-        dtype=spec.dtype,
-        compressors=(BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle), Crc32cCodec()),
-        fill_value=0,
-        config=always,  # type: ignore[arg-type]
-        overwrite=remains,
-    )
+    ticks = np.arange(spec.shape[0], dtype=np.int64)
+    for name, values in zip(TIMES, times or (ticks, np.ones_like(ticks)), strict=True):
+        _create_array(group, name, values.shape, values.shape, "int64", kept=False, overwrite=remains)[:] = values
+    for name, shape in spec.arrays.items():
+        _create_array(group, name, shape, spec.array_chunks(name), spec.dtype, kept=spec.kept, overwrite=remains)
     return spec
 
 
-def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixels) -> int:
-    """Write one whole chunk and its mark; returns the crc32c of the raw values.
+def _create_array(
+    group: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, *, kept: bool, overwrite: bool
+) -> Any:
+    from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
+
+    packed = (BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle),) if kept else ()
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        compressors=(*packed, Crc32cCodec()),
+        fill_value=0,
+        config={"write_empty_chunks": True},
+        overwrite=overwrite,
+    )
+
+
+def resize_frames(place: OutputPlace, spec: FrameSpec, frames: int) -> FrameSpec:
+    """Give a frame store that is being written another number of frames: a container may promise more than it holds."""
+    if frames == spec.shape[0]:
+        return spec
+    with place.storage.serving(f"resize the frames of output {place.fingerprint[:12]}…"):
+        for name, shape in spec.arrays.items():
+            _open_array(place, name, read_only=False).resize((frames, *shape[1:]))
+    return replace(spec, shape=(frames, *spec.shape[1:]))
+
+
+def write_times(place: OutputPlace, pts: NDArray[np.int64], durations: NDArray[np.int64]) -> None:
+    """Write when every frame is shown and for how long, both int64 (T,), in ticks of the time base.
+
+    The arrays are made anew, since the number of frames may have changed.
+    """
+    import zarr
+
+    with place.storage.serving(f"write the times of output {place.fingerprint[:12]}…"):
+        group = zarr.open_group(_zarr_store(place, read_only=False), mode="r+", zarr_format=3, use_consolidated=False)
+        for name, values in zip(TIMES, (pts, durations), strict=True):
+            whole = np.asarray(values, dtype=np.int64)
+            _create_array(group, name, whole.shape, whole.shape, "int64", kept=False, overwrite=True)[:] = whole
+
+
+def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixels | Planes) -> int:
+    """Write one whole chunk and its mark; returns the crc32c of the raw values, of all planes in their order.
 
     Raises:
         FrameShapeError: The values do not fill exactly this chunk.
         StorageUnavailableError: The storage did not take them.
     """
-    box = spec.box(index)
-    expected = (*(part.stop - part.start for part in box), spec.shape[3])
-    if values.shape != expected or values.dtype != spec.dtype:
-        raise FrameShapeError(
-            f"chunk {chunk_key(index)} holds {expected} {spec.dtype}, got {values.shape} {values.dtype}",
-            chunk=chunk_key(index),
-        )
-    contiguous = np.ascontiguousarray(values)
-    crc = int(google_crc32c.value(contiguous.tobytes()))
-    with place.storage.serving(f"write chunk {chunk_key(index)}"):
-        _pixels(place, spec, read_only=False)[box] = contiguous
+    parts = values if isinstance(values, dict) else {PIXELS: values}
+    crc = 0
+    for name in spec.arrays:
+        box = spec.array_box(name, index)
+        part = np.ascontiguousarray(_checked(spec, name, index, parts))
+        crc = int(google_crc32c.extend(crc, cast("bytes", part)))
+        with place.storage.serving(f"write chunk {chunk_key(index)}"):
+            _array(place, spec, name, read_only=False)[box] = part
     mark = {"crc32c": crc, "chunks": list(spec.chunks)}
     name = place.inside(f"{MARKS}/{chunk_key(index)}.json")
     place.storage.write_bytes(name, json.dumps(mark).encode(), durable=False)  # readers check what it promises
     return crc
+
+
+def _checked(spec: FrameSpec, name: str, index: Index, parts: Planes) -> Pixels:
+    expected = tuple(
+        len(range(*part.indices(extent)))
+        for part, extent in zip(spec.array_box(name, index), spec.arrays[name], strict=False)
+    ) + ((spec.shape[3],) if name == PIXELS else ())
+    values = parts.get(name)
+    if values is None or values.shape != expected or values.dtype != spec.dtype:
+        came = "nothing" if values is None else f"{values.shape} {values.dtype}"
+        raise FrameShapeError(
+            f"chunk {chunk_key(index)} of {name} holds {expected} {spec.dtype}, got {came}", chunk=chunk_key(index)
+        )
+    return values
 
 
 def finished_chunks(place: OutputPlace, spec: FrameSpec) -> dict[str, int]:
@@ -187,14 +172,16 @@ def finished_chunks(place: OutputPlace, spec: FrameSpec) -> dict[str, int]:
         except ValueError:
             continue  # half a mark is no mark
         key = name.removesuffix(".json")
-        if mark.get("chunks") == list(spec.chunks) and _chunk_path(key) in stored:
+        if mark.get("chunks") == list(spec.chunks) and stored.keys() >= _chunk_paths(spec, key):
             done[key] = int(mark["crc32c"])
     return done
 
 
-def _chunk_path(key: str) -> str:
-    """Where Zarr keeps a chunk inside the output."""
-    return f"{FRAMES}/pixels/c/{key.replace('.', '/')}/0"
+def _chunk_paths(spec: FrameSpec, key: str) -> set[str]:
+    """Where Zarr keeps a chunk inside the output: one object for every array."""
+    frames = key.split(".", maxsplit=1)[0]
+    inside = {name: f"{key.replace('.', '/')}/0" if name == PIXELS else f"{frames}/0/0" for name in spec.arrays}
+    return {f"{FRAMES}/{name}/c/{path}" for name, path in inside.items()}
 
 
 def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
@@ -211,23 +198,36 @@ def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
     return FramesEntry(spec.shape, spec.dtype, (*spec.chunks, spec.shape[3]), checksums, spec.attributes)
 
 
-def _pixels(place: OutputPlace, spec: FrameSpec, *, read_only: bool) -> Any:
-    """The array of an output's pixels. Of object stores it is remembered: opening takes several requests."""
+def _array(place: OutputPlace, spec: FrameSpec, name: str, *, read_only: bool) -> Any:
+    """One array of an output's pixels. Of object stores it is remembered: opening takes several requests."""
     if place.storage.is_local or not place.storage.is_shared:
-        return _open_pixels(place, read_only=read_only)
-    return _remembered(place, (spec.shape, spec.dtype, spec.chunks), read_only, place.storage.access)
+        return _open_array(place, name, read_only=read_only)
+    return _remembered(place, (spec.shape, spec.dtype, spec.chunks), name, read_only, place.storage.access)
 
 
 @lru_cache(maxsize=64)
-def _remembered(place: OutputPlace, _layout: object, read_only: bool, _access: str) -> Any:
-    return _open_pixels(place, read_only=read_only)
+def _remembered(place: OutputPlace, _layout: object, name: str, read_only: bool, _access: str) -> Any:
+    return _open_array(place, name, read_only=read_only)
 
 
-def _open_pixels(place: OutputPlace, *, read_only: bool) -> Any:
+def _check_descriptions(place: OutputPlace, manifest: Manifest) -> None:
+    """Once for every process and output where it takes requests; what is wrong raises and is not remembered."""
+    if place.storage.is_local or not place.storage.is_shared:
+        place.check_descriptions(manifest)
+    else:
+        _found_right(place, tuple(sorted(manifest.descriptions.items())), place.storage.access)
+
+
+@lru_cache(maxsize=64)
+def _found_right(place: OutputPlace, descriptions: tuple[tuple[str, str], ...], _access: str) -> None:
+    place.check_descriptions(Manifest(place.fingerprint, "", {}, descriptions=dict(descriptions)))
+
+
+def _open_array(place: OutputPlace, name: str, *, read_only: bool) -> Any:
     import zarr
 
     store = _zarr_store(place, read_only=read_only)
-    array = zarr.open_array(store, path="pixels", mode="r" if read_only else "r+", zarr_format=3)
+    array = zarr.open_array(store, path=name, mode="r" if read_only else "r+", zarr_format=3)
     return array.with_config({"write_empty_chunks": True})  # Zarr does not keep this with the array
 
 
@@ -239,7 +239,8 @@ class FrameReader:
     """
 
     def __init__(self, place: OutputPlace) -> None:
-        entry = read_manifest(place).frames
+        manifest = read_manifest(place)
+        entry = manifest.frames
         if entry is None:
             raise OutputIncompleteError(
                 f"output {place.fingerprint[:12]}… holds no frames", fingerprint=place.fingerprint
@@ -248,8 +249,9 @@ class FrameReader:
         self.entry = entry
         t, y, x, _ = entry.chunks
         self.spec = FrameSpec(entry.shape, entry.dtype, (t, y, x), entry.attributes)
+        _check_descriptions(place, manifest)
         with self._reading(None):
-            self._array = _pixels(place, self.spec, read_only=True)
+            self._arrays = {name: _array(place, self.spec, name, read_only=True) for name in self.spec.arrays}
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -259,8 +261,33 @@ class FrameReader:
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(self.entry.dtype)
 
+    def times(self) -> Times:
+        """When every frame is shown and for how long, int64 (T,) each, in ticks of the time base."""
+        with self._reading(None):
+            pts, durations = (_open_array(self.place, name, read_only=True)[:] for name in TIMES)
+        return pts, durations
+
+    def read_planes(self, start: int, stop: int) -> Planes:
+        """Planes of the frames ``start <= t < stop`` of a planar store.
+
+        Raises:
+            OutputDamagedError: A chunk is missing or not what was written.
+        """
+        frames = self.spec.chunks[0]
+        result = {
+            name: np.empty((stop - start, *shape[1:]), dtype=self.dtype) for name, shape in self.spec.arrays.items()
+        }
+        for t in range(start // frames, -(-stop // frames)):
+            first = t * frames
+            have = self._parts((t, 0, 0))
+            for name, values in have.items():
+                end = first + len(values)
+                low, high = max(start, first), min(stop, end)
+                result[name][low - start : high - start] = values[low - first : high - first]
+        return result
+
     def read(self, box: Box | None = None) -> Pixels:
-        """The values of a box of (frames, rows, columns), all channels; the whole without one.
+        """The values of a box of (frames, rows, columns), all channels; the whole without one. Of a store in RGB.
 
         Raises:
             OutputDamagedError: A chunk is missing or not what was written.
@@ -277,7 +304,7 @@ class FrameReader:
 
     def _copy(self, index: Index, wanted: Box, result: Pixels) -> None:
         held = self.spec.box(index)
-        values = self._chunk(index, held)
+        values = self._chunk(index)
         source, target = [], []
         for have, want in zip(held, wanted, strict=True):
             start, stop = max(have.start, want.start), min(have.stop, want.stop)
@@ -285,12 +312,21 @@ class FrameReader:
             target.append(slice(start - want.start, stop - want.start))
         result[tuple(target)] = values[tuple(source)]
 
-    def _chunk(self, index: Index, box: Box) -> Pixels:
-        with self._reading(index):
-            values: Pixels = np.ascontiguousarray(self._array[box])
-        if google_crc32c.value(values.tobytes()) != self.entry.checksums[chunk_key(index)]:
+    def _chunk(self, index: Index) -> Pixels:
+        return self._parts(index)[PIXELS]
+
+    def _parts(self, index: Index) -> Planes:
+        """One chunk of all arrays, checked against the manifest."""
+        parts: Planes = {}
+        crc = 0
+        for name, array in self._arrays.items():
+            with self._reading(index):
+                values: Pixels = np.ascontiguousarray(array[self.spec.array_box(name, index)])
+            crc = int(google_crc32c.extend(crc, cast("bytes", values)))
+            parts[name] = values
+        if crc != self.entry.checksums[chunk_key(index)]:
             raise self._damaged(index)
-        return values
+        return parts
 
     @contextmanager
     def _reading(self, index: Index | None) -> Iterator[None]:

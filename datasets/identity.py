@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import BinaryIO
 
 from datasets.errors import UsageError
@@ -26,6 +27,12 @@ def digest_stream(stream: BinaryIO) -> str:
     while block := stream.read(READ_BLOCK):
         state.update(block)
     return state.hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of a local file, read in blocks."""
+    with path.open("rb") as stream:
+        return digest_stream(stream)
 
 
 def canonical_json(value: object) -> str:

@@ -4,21 +4,25 @@ An output holds frames (a Zarr group), files, or both. The manifest is written l
 object with its size and every chunk with its checksum; without it nothing is there.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteError
-from datasets.identity import check_digest, digest_bytes
+from datasets.identity import READ_BLOCK, check_digest, digest_bytes, digest_file
 from datasets.notices import Notice
 from datasets.storage import Storage
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 MANIFEST = "manifest.json"
 FRAMES = "frames.zarr"
 MARKS = "marks"
 FILES = "files"
+NOTES = "notes"  # what an interrupted run found out about chunks that are finished
+DESCRIPTION = "zarr.json"  # Zarr's own name for what says how an array or a group is kept
 ZARR_PART = ".partial"  # how Zarr's local store names a chunk that is being written
 
 
@@ -57,6 +61,7 @@ class Manifest:
         objects: Size in bytes of every stored object, by its path inside the output.
         facts: JSON-ready facts that later stages decide by (width, alpha, object found, ...).
         notices: What a user should be told, also when the output comes from the cache.
+        descriptions: sha256 of every Zarr description, by its path: a wrong one would make other pixels of right bytes.
     """
 
     fingerprint: str
@@ -66,6 +71,7 @@ class Manifest:
     files: dict[str, StoredFile] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+    descriptions: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         frames = self.frames
@@ -86,6 +92,7 @@ class Manifest:
             "files": {name: {"sha256": entry.sha256, "bytes": entry.bytes} for name, entry in self.files.items()},
             "facts": self.facts,
             "notices": [notice.to_json() for notice in self.notices],
+            "descriptions": self.descriptions,
         }
 
     @classmethod
@@ -104,6 +111,7 @@ class Manifest:
             },
             facts=dict(data.mapping("facts")),
             notices=tuple(Notice.from_json(item) for item in data.sequence("notices") if isinstance(item, dict)),
+            descriptions={name: str(digest) for name, digest in data.mapping("descriptions").items()},
         )
 
 
@@ -169,17 +177,41 @@ class OutputPlace:
         """
         data = self.storage.read_bytes(self.inside(f"{FILES}/{name}"))
         if digest_bytes(data) != entry.sha256:
-            raise OutputDamagedError(
-                f"the stored file {name} of output {self.fingerprint[:12]}… was changed on disk; it is made again",
-                fingerprint=self.fingerprint,
-                file=name,
-            )
+            raise self._changed(name)
         return data
+
+    def adopt_file(self, name: str, part: Path) -> StoredFile:
+        """Make a local temporary file a file of the output; it counts once the manifest names it."""
+        entry = StoredFile(digest_file(part), part.stat().st_size)
+        self.storage.move_in(self.inside(f"{FILES}/{name}"), part)
+        return entry
+
+    def copy_file(self, name: str, entry: StoredFile, target: Path) -> None:
+        """Copy a file of the output, however large, to a local path, checked against the manifest's digest.
+
+        Raises:
+            OutputDamagedError: The stored bytes are not those the manifest names.
+        """
+        state = hashlib.sha256()
+        with self.storage.opened(self.inside(f"{FILES}/{name}")) as source, target.open("wb") as copy:
+            while block := source.read(READ_BLOCK):
+                state.update(block)
+                copy.write(block)
+        if state.hexdigest() != entry.sha256:
+            raise self._changed(name)
+
+    def _changed(self, name: str) -> OutputDamagedError:
+        return OutputDamagedError(
+            f"the stored file {name} of output {self.fingerprint[:12]}… was changed on disk; it is made again",
+            fingerprint=self.fingerprint,
+            file=name,
+        )
 
     def stored_objects(self) -> dict[str, int]:
         """Size of every object below the output's folder that belongs into a manifest."""
         sizes = self.storage.list_tree(self.folder)
-        return {name: size for name, size in sizes.items() if name != MANIFEST and not name.startswith(f"{MARKS}/")}
+        passing = (f"{MARKS}/", f"{NOTES}/")
+        return {name: size for name, size in sizes.items() if name != MANIFEST and not name.startswith(passing)}
 
     def sweep(self) -> None:
         """Remove what a killed writer of this output left half-written. Only for the holder of its lease."""
@@ -193,10 +225,33 @@ class OutputPlace:
         Returns:
             The manifest that counts: another writer's if it was there first. Both wrote the same bytes.
         """
+        manifest = replace(manifest, descriptions=self._descriptions(manifest.objects))
         if not self.storage.create_bytes(self.inside(MANIFEST), _sealed(manifest.to_json())):
             manifest = read_manifest(self)
-        self.storage.remove_tree(self.inside(MARKS))
+        for passing in (MARKS, NOTES):
+            self.storage.remove_tree(self.inside(passing))
         return manifest
+
+    def _descriptions(self, names: Iterable[str]) -> dict[str, str]:
+        wanted = [name for name in names if name.endswith(DESCRIPTION)]
+        return {name: digest_bytes(self.storage.read_bytes(self.inside(name))) for name in wanted}
+
+    def check_descriptions(self, manifest: Manifest) -> None:
+        """Hold the Zarr descriptions against their digests.
+
+        Raises:
+            OutputDamagedError: One is missing or says something else than what was written.
+        """
+        try:
+            if self._descriptions(manifest.descriptions) == manifest.descriptions:
+                return
+        except NotFoundError:
+            pass
+        raise OutputDamagedError(
+            f"the description of output {self.fingerprint[:12]}… is missing or was changed in the storage; it is made "
+            "again",
+            fingerprint=self.fingerprint,
+        )
 
     def discard(self) -> None:
         """Remove the output, manifest first, so that nobody takes what is left for whole."""

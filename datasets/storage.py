@@ -4,12 +4,13 @@ import errno
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import psutil
 
@@ -154,6 +155,50 @@ class Storage:
                 self._make_folder_of(target)
                 self.filesystem.pipe_file(target, data)  # object stores and memory show whole objects only
 
+    @contextmanager
+    def temporary_file(self) -> Iterator[Path]:
+        """A path for a local file that is to become an object: on the same disk where that is local; swept if left."""
+        folder = Path(self.path(PARTS)) if self.is_local else Path(tempfile.gettempdir()) / "stillmotion-parts"
+        with self.serving("make a temporary file"):
+            folder.mkdir(parents=True, exist_ok=True)
+        part = folder / part_name()
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+    def move_in(self, relative: str, file: Path) -> None:
+        """Make a local temporary file the whole object of this name; for objects too large to be held in memory.
+
+        Raises:
+            StorageUnavailableError: The storage did not take it.
+        """
+        target = self.path(relative)
+        with self._writing(relative):
+            if self.is_local:
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+            else:
+                self._make_folder_of(target)
+                self.filesystem.put_file(str(file), target)
+
+    @contextmanager
+    def opened(self, relative: str) -> Iterator[BinaryIO]:
+        """A seekable binary stream of an object, for readers that need only parts of it.
+
+        Raises:
+            NotFoundError: There is no such file.
+        """
+        try:
+            with self.serving(f"open {relative}"):
+                stream = self.filesystem.open(self.path(relative), "rb")
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{relative} is not in the storage", path=relative) from error
+        with stream:
+            yield cast("BinaryIO", stream)
+
     def create_bytes(self, relative: str, data: bytes) -> bool:
         """Write a whole file unless there is one: of several writers at once, one is told that it was the one.
 
@@ -276,7 +321,7 @@ def create_atomically(target: Path, data: bytes, *, parts: Path) -> bool:
 def _written_part(folder: Path, data: bytes, *, durable: bool) -> Iterator[Path]:
     """A temporary file that holds the data; gone at the end unless it was moved away."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{PART}{_host_tag()}-{os.getpid()}-{secrets.token_hex(6)}"
+    part = folder / part_name()
     try:
         with part.open("wb") as stream:
             stream.write(data)
@@ -286,6 +331,11 @@ def _written_part(folder: Path, data: bytes, *, durable: bool) -> Iterator[Path]
         yield part
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_name() -> str:
+    """A new name for a file that is being written; it tells whose it is, so that those of the dead can be swept."""
+    return f"{PART}{_host_tag()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
 def sweep_parts(folder: Path) -> int:

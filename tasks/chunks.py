@@ -9,22 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from datasets.errors import FrameShapeError
-from datasets.frames import (
-    FrameReader,
-    FrameSpec,
-    Index,
-    Pixels,
-    chunk_key,
-    create_frames,
-    finished_chunks,
-    frames_entry,
-    write_chunk,
-)
+from datasets.frame_spec import FrameSpec, Index, Pixels, chunk_key
+from datasets.frames import FrameReader, Times, create_frames, finished_chunks, frames_entry, write_chunk
 from datasets.outputs import FramesEntry, OutputPlace
 from tasks.executor import Executor, Resources, peak_memory_bytes
 from tasks.ops.geometry import Region, Shape
 from tasks.passes import ChunkPass
 from tasks.plan import HALO_SHARE, block_region, plan_blocks, plan_chunks, refuse_disk
+from tasks.view import ViewedPass, ViewFacts, open_view
 
 Report = Callable[[int, int], None]  # chunks done, chunks in all
 
@@ -94,6 +86,7 @@ def run_chunks(
     limits: Limits,
     resources: Resources | None = None,
     report: Report = _silent,
+    times: Times | None = None,
 ) -> ChunkWork:
     """Map a pass over a source and leave all chunks of the target written, the manifest not yet.
 
@@ -102,18 +95,21 @@ def run_chunks(
         target: Where the result goes; chunks that an interrupted run left there are kept.
         spec: What the target holds; its chunks are an upper bound, the plan may make them smaller.
         report: Told how many chunks are finished and how many there are, after each.
+        times: When the frames of the result are shown and for how long; those of a photograph without.
 
     Raises:
         FrameShapeError: The pass does not make the shape that ``spec`` promises.
         PlanTooLargeError, DiskTooSmallError: It cannot fit; nothing was written.
         OutputDamagedError: A chunk of the source is missing or damaged.
     """
-    reader = FrameReader(source)
-    shape = Shape(*reader.shape)
+    entry = FrameReader(source).entry
+    facts = ViewFacts.of(entry)
+    shape = Shape(*facts.shape)
+    chunk_pass = ViewedPass(chunk_pass, facts) if facts.converted else chunk_pass
     _check_shape(chunk_pass.output_shape(shape), spec)
     plan = plan_chunks(chunk_pass, shape, spec.dtype, spec.chunks, limits.memory_bytes)
-    refuse_disk(target.storage, _raw_bytes(spec), limits.disk_reserve_bytes)
-    spec = create_frames(target, replace(spec, chunks=plan.chunks))
+    refuse_disk(target.storage, spec.raw_bytes, limits.disk_reserve_bytes)
+    spec = create_frames(target, replace(spec, chunks=plan.chunks), times)
     blocks = plan_blocks(
         chunk_pass, shape, spec, limits.memory_bytes, workers=executor.workers, halo_share=limits.halo_share
     )
@@ -137,10 +133,10 @@ def _make_block(task: _BlockTask) -> _BlockResult:
     The whole block is computed even if some of its chunks are there: what floating point makes of a pixel may depend on
     the size of the array it stands in.
     """
-    reader = FrameReader(task.source)
-    shape, region = Shape(*reader.shape), task.region
+    view = open_view(task.source)
+    shape, region = Shape(*view.shape), task.region
     read = task.chunk_pass.read_region(region, shape)
-    made: Pixels = task.chunk_pass.apply(reader.read(read.slices), read=read, region=region, shape=shape)
+    made: Pixels = task.chunk_pass.apply(view.read(read.slices), read=read, region=region, shape=shape)
     checksums: dict[str, int] = {}
     for index in task.missing:
         chunk = Region(*(edge for part in task.spec.box(index) for edge in (part.start, part.stop)))
@@ -153,8 +149,3 @@ def _check_shape(made: Shape, spec: FrameSpec) -> None:
         raise FrameShapeError(
             f"the pass makes {made.as_tuple()}, the target holds {spec.shape}", shape=list(spec.shape)
         )
-
-
-def _raw_bytes(spec: FrameSpec) -> int:
-    t, h, w, c = spec.shape
-    return t * h * w * c * (2 if spec.dtype == "uint16" else 1)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from datasets.assets import get_asset, put_asset
 from datasets.errors import RecipeError
-from datasets.frames import FrameReader, Pixels
+from datasets.frame_spec import Pixels
+from datasets.frames import FrameReader
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, OutputPlace

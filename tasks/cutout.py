@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from datasets.frames import FrameReader, Pixels, still_spec
+from datasets.frame_spec import Pixels, still_spec
+from datasets.frames import FrameReader
 from datasets.notices import Notice
 from datasets.outputs import OutputPlace
 from model_blocks.choice import ModelRef

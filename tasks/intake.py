@@ -8,7 +8,8 @@ from pathlib import Path
 
 from datasets.assets import get_asset, put_asset
 from datasets.errors import NotFoundError, PermanentError
-from datasets.frames import FrameSpec, Pixels, chunk_key, create_frames, frames_entry, still_spec, write_chunk
+from datasets.frame_spec import FrameSpec, Pixels, chunk_key, still_spec
+from datasets.frames import create_frames, frames_entry, write_chunk
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, OutputPlace, StoredFile

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from datasets.frames import still_spec
+from datasets.frame_spec import still_spec
 from datasets.outputs import OutputPlace
 from tasks.chunks import run_chunks
 from tasks.context import current_run

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from datasets.errors import DiskTooSmallError, PlanTooLargeError
-from datasets.frames import FrameSpec, Index
+from datasets.frame_spec import FrameSpec, Index
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage
 from tasks.ops.geometry import Region, Shape

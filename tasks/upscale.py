@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from datasets.errors import RecipeError, UsageError
-from datasets.frames import Pixels
+from datasets.frame_spec import Pixels
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import upscaler
 from tasks.config import StageConfig

@@ -27,7 +27,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """One item of a run; ``status`` is None while it is on its way."""
+    """One item of a run; ``status`` is None while it is on its way, and ``percent`` says how far it is."""
 
     run_id: str
     item: str
@@ -36,6 +36,7 @@ class ItemRecord:
     asset_digest: str | None = None
     status: str | None = None
     reasons: list[dict[str, Any]] = field(default_factory=list)
+    percent: float | None = None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ class LedgerSession:
         values = {"status": status, "reasons": json_ready(list(reasons)), "asset_digest": asset_digest}
         self._connection.execute(update(tables.items).where(*where).values(values))
 
+    def note_percent(self, run_id: str, item: str, percent: float) -> None:
+        """Write down how far an item is, 0 to 100."""
+        where = self._where(tables.items, run_id=run_id, item=item)
+        self._connection.execute(update(tables.items).where(*where).values(percent=percent))
+
     def record_stage(self, stage: StageRecord) -> None:
         self._insert(tables.stage_runs, stage)
 

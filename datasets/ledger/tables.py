@@ -95,6 +95,7 @@ items = Table(
     Column("asset_digest", String(64)),
     Column("status", String(32)),
     Column("reasons", Json, nullable=False),
+    Column("percent", Float),
     _run_key("items"),
 )
 

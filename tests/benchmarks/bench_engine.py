@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.frames import FrameReader, FrameSpec, chunk_key, create_frames, frames_entry, write_chunk
+from datasets.frame_spec import FrameSpec, chunk_key
+from datasets.frames import FrameReader, create_frames, frames_entry, write_chunk
 from datasets.identity import digest_bytes
 from datasets.outputs import Manifest, OutputPlace
 from datasets.storage import Storage, open_storage

@@ -17,7 +17,8 @@ import google_crc32c
 import numpy as np
 from prefect import flow
 
-from datasets.frames import FrameReader, FrameSpec, chunk_key, create_frames, frames_entry, write_chunk
+from datasets.frame_spec import FrameSpec, chunk_key
+from datasets.frames import FrameReader, create_frames, frames_entry, write_chunk
 from datasets.identity import digest_bytes
 from datasets.outputs import MARKS, Manifest, OutputPlace
 from datasets.settings import Settings, read_settings

@@ -129,6 +129,12 @@ def test_an_output_delivered_again_replaces_its_row(begun: LedgerSession) -> Non
     assert begun.outputs("run-1") == [an_output("/out/a.png"), again]
 
 
+def test_how_far_an_item_is_can_be_polled(begun: LedgerSession) -> None:
+    begun.save_items("run-1", [an_item("boot"), an_item("shoe", 1)])
+    begun.note_percent("run-1", "shoe", 41.5)
+    assert [item.percent for item in begun.items("run-1")] == [None, 41.5]
+
+
 def test_errors_come_back_in_time(begun: LedgerSession) -> None:
     late, early = an_error("e1", at=NOW + timedelta(days=1)), an_error("e2", item=None, stage=None, facts={})
     begun.record_error(late)
@@ -341,6 +347,7 @@ CHANGED_NOTHING_OF_OTHERS: dict[str, Call] = {
     "beat": lambda s: s.beat("run-1"),
     "finish_run": lambda s: s.finish_run("run-1", "failed"),
     "finish_item": lambda s: s.finish_item("run-1", "shoe", "failed", []),
+    "note_percent": lambda s: s.note_percent("run-1", "shoe", 99.0),
     "record_inputs": lambda s: s.record_inputs(DIGEST, [("asset", "99" * 32)]),
 }
 

@@ -9,17 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets.errors import FrameShapeError, OutputDamagedError, OutputIncompleteError
-from datasets.frames import (
-    FrameReader,
-    FrameSpec,
-    Pixels,
-    chunk_key,
-    create_frames,
-    finished_chunks,
-    frames_entry,
-    still_spec,
-    write_chunk,
-)
+from datasets.frame_spec import FrameSpec, Pixels, chunk_key, still_spec
+from datasets.frames import FrameReader, create_frames, finished_chunks, frames_entry, write_chunk
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
 from datasets.object_store import object_store_options

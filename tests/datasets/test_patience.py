@@ -11,7 +11,8 @@ import pytest
 
 from datasets import probe
 from datasets.errors import SettingsError, StorageUnavailableError
-from datasets.frames import FrameReader, FrameSpec
+from datasets.frame_spec import FrameSpec
+from datasets.frames import FrameReader
 from datasets.object_store import object_store_options
 from datasets.outputs import OutputPlace, find_output
 from datasets.probe import probed

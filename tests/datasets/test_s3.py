@@ -10,7 +10,8 @@ import pytest
 from prefect.blocks.core import Block
 
 from datasets.errors import OutputDamagedError, SettingsError, StorageUnavailableError
-from datasets.frames import FrameReader, FrameSpec, chunk_key, create_frames, finished_chunks, write_chunk
+from datasets.frame_spec import FrameSpec, chunk_key
+from datasets.frames import FrameReader, create_frames, finished_chunks, write_chunk
 from datasets.object_store import object_store_options, s3_options
 from datasets.outputs import Manifest, OutputPlace, find_output
 from datasets.probe import probed

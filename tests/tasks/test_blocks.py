@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from datasets import frames as frame_store
 from datasets.errors import StorageUnavailableError
-from datasets.frames import FrameSpec
+from datasets.frame_spec import FrameSpec
 from datasets.outputs import OutputPlace
 from datasets.storage import open_storage
 from tasks.chunks import Limits, run_chunks

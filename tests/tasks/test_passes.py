@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datasets.errors import DiskTooSmallError, PlanTooLargeError, StorageUnavailableError
-from datasets.frames import FrameReader, FrameSpec, chunk_key, create_frames, frames_entry, write_chunk
+from datasets.frame_spec import FrameSpec, chunk_key
+from datasets.frames import FrameReader, create_frames, frames_entry, write_chunk
 from datasets.identity import digest_bytes
 from datasets.outputs import Manifest, OutputPlace
 from datasets.storage import open_storage

@@ -135,7 +135,7 @@ def test_half_precision_on_an_accelerator_stays_near_full() -> None:
 PROGRAM = """
 import sys, numpy as np, torch
 from pathlib import Path
-from datasets.frames import FrameSpec
+from datasets.frame_spec import FrameSpec
 from datasets.outputs import OutputPlace
 from datasets.storage import open_storage
 from datasets.errors import UsageError

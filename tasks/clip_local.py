@@ -1,0 +1,170 @@
+"""Chunk-local stages on clips: upscale, grade, interpolate, alone or fused into one pass over the frames."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any, cast
+
+from datasets.frame_spec import FrameSpec, rgb_spec
+from datasets.outputs import OutputPlace
+from tasks.chunks import run_chunks
+from tasks.context import current_run
+from tasks.interpolate import InterpolateStage
+from tasks.local import LocalStage, fused_key
+from tasks.ops.geometry import Shape
+from tasks.ops.video.cadence import Timing
+from tasks.ops.video.clip import ClipInfo, Colour
+from tasks.ops.video.hdr import refuse_hdr
+from tasks.passes import ChunkPass, fuse
+from tasks.prefect_stage import stage_task
+from tasks.stage import Picture, StageOutcome, StageWork, open_frames, run_stage
+from tasks.upscale import UpscaleStage
+from tasks.view import CLIP, ViewFacts
+
+BT709 = Colour("bt709", "bt709", "bt709", "tv")
+RGB_FORMATS = {("uint8", 3): "rgb24", ("uint8", 4): "rgba", ("uint16", 3): "rgb48le", ("uint16", 4): "rgba64le"}
+
+
+@dataclass(frozen=True)
+class ClipState:
+    """What is known about a clip at some point of its recipe.
+
+    Attributes:
+        info: The clip as its frames are kept.
+        shape: (T, H, W, C) as it is seen.
+        dtype: ``uint8`` or ``uint16``.
+        timing: When its frames are shown.
+        cuts: Indices of the first frames of all shots but the first.
+        stretch: How many times as long as the source it is.
+        tonemapped: Whether its view shows an ordinary range.
+    """
+
+    info: ClipInfo
+    shape: Shape
+    dtype: str
+    timing: Timing
+    cuts: tuple[int, ...] = ()
+    stretch: Fraction = Fraction(1)
+    tonemapped: bool = False
+
+    @classmethod
+    def of(cls, source: Picture) -> "ClipState":
+        """The state of a stored clip."""
+        reader = open_frames(source)
+        facts = ViewFacts.of(reader.entry)
+        assert facts.clip is not None
+        cuts = cast("list[int]", source.facts.get("cuts", []))
+        return cls(
+            facts.clip,
+            Shape(*facts.shape),
+            reader.entry.dtype,
+            Timing(*reader.times(), facts.clip.time_base),
+            tuple(cuts),
+            Fraction(str(source.facts.get("stretch", "1"))),
+            facts.tonemapped,
+        )
+
+    def facts(self) -> dict[str, object]:
+        """What later stages, the report and the ledger are told."""
+        return {
+            "clip": self.info.to_json(),
+            "frames": self.shape.frames,
+            "width": self.shape.width,
+            "height": self.shape.height,
+            "alpha": self.shape.channels == 4,
+            "bit_depth": 16 if self.dtype == "uint16" else 8,
+            "seconds": round(self.timing.seconds, 6),
+            "fps": round(float(self.timing.rate), 6),
+            "cuts": list(self.cuts),
+            "stretch": str(self.stretch),
+        }
+
+    def spec(self, **attributes: object) -> FrameSpec:
+        """The store of its frames in RGB."""
+        shape = self.shape
+        return rgb_spec(
+            shape.frames,
+            shape.height,
+            shape.width,
+            shape.channels,
+            self.dtype,
+            **{CLIP: self.info.to_json(), "time_base": str(self.timing.time_base), **attributes},
+        )
+
+
+def clip_stage(item: str, source: Picture, stages: Sequence[LocalStage]) -> StageOutcome:
+    """Run neighbouring chunk-local stages on a clip as one pass, a Prefect task that bears all their names."""
+    return stage_task("+".join(stage.name for stage in stages))(_run)(item, source, tuple(stages))
+
+
+def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOutcome:
+    key = fused_key(source.fingerprint, stages)
+
+    def compute(place: OutputPlace) -> StageWork:
+        run = current_run()
+        begun = ClipState.of(source)
+        passes, ended = follow(stages, begun)
+        work = run_chunks(
+            OutputPlace(run.storage, source.frames),
+            place,
+            fuse(passes),
+            ended.spec(),
+            executor=run.executor,
+            limits=run.limits,
+            resources=resources_of(stages),
+            report=partial(run.chunk_done, item, key.label),
+            times=(ended.timing.pts, ended.timing.durations),
+        )
+        return StageWork(
+            frames=work.entry,
+            facts=inherited(source.facts) | ended.facts(),
+            chunks=work.made + work.reused,
+            peak_bytes=work.peak_bytes,
+        )
+
+    return run_stage(item, key, source, compute)
+
+
+def resources_of(stages: Sequence[LocalStage]) -> dict[str, float]:
+    return {name: amount for stage in stages for name, amount in stage.resources.items()}
+
+
+def inherited(facts: Mapping[str, object]) -> dict[str, Any]:
+    """The facts that every output of a clip carries itself: those of stages before it may be released by then."""
+    return {name: facts[name] for name in ("asset", "source", "damage", "measures") if name in facts}
+
+
+def follow(stages: Sequence[LocalStage], state: ClipState) -> tuple[list[ChunkPass], ClipState]:
+    """All passes of all stages in order, and what the clip is after them.
+
+    Raises:
+        HdrUnsupportedError: A model made for an ordinary range is asked to work on a high one.
+    """
+    passes: list[ChunkPass] = []
+    for stage in stages:
+        if isinstance(stage, UpscaleStage) and not stage.model.facts.embedded and not state.tonemapped:
+            refuse_hdr(state.info)
+        timing, cuts, stretch = state.timing, state.cuts, state.stretch
+        prepared = stage
+        if isinstance(stage, InterpolateStage):
+            cadence = stage.config.cadence(timing, cuts)
+            prepared = replace(stage, cadence=cadence)
+            timing, cuts, stretch = cadence.timing, cadence.moved(cuts), stretch * cadence.stretch
+        shape = state.shape
+        for each in prepared.passes(shape):
+            passes.append(each)
+            shape = each.output_shape(shape)
+        state = replace(state, shape=shape, timing=timing, cuts=cuts, stretch=stretch)
+    return passes, _kept_as_rgb(state)
+
+
+def _kept_as_rgb(state: ClipState) -> ClipState:
+    shape = state.shape
+    info = state.info.with_pixels(RGB_FORMATS[state.dtype, shape.channels], shape.height, shape.width)
+    info = replace(info, time_base=state.timing.time_base, average_rate=state.timing.rate)
+    if state.tonemapped:
+        info = replace(info, colour=replace(BT709, chroma_location=info.colour.chroma_location), hdr={})
+    if state.info.rotation in (90, 270):
+        info = replace(info, sample_aspect=1 / info.sample_aspect)
+    return replace(state, info=info, tonemapped=False)
