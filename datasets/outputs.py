@@ -6,6 +6,7 @@ object with its size and every chunk with its checksum; without it nothing is th
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,6 +198,8 @@ class OutputPlace:
             while block := source.read(READ_BLOCK):
                 state.update(block)
                 copy.write(block)
+            copy.flush()
+            os.fsync(copy.fileno())
         if state.hexdigest() != entry.sha256:
             raise self._changed(name)
 
@@ -252,6 +255,17 @@ class OutputPlace:
             "again",
             fingerprint=self.fingerprint,
         )
+
+    def release_frames(self) -> None:
+        """Let go of the frames and keep the rest: files, facts and notices stay known. Only for the holder of its lease.
+
+        Whoever needs the frames again finds none and makes the output anew.
+        """
+        manifest = read_manifest(self)
+        kept = {name: size for name, size in manifest.objects.items() if not name.startswith(f"{FRAMES}/")}
+        released = replace(manifest, frames=None, objects=kept, descriptions={})
+        self.storage.write_bytes(self.inside(MANIFEST), _sealed(released.to_json()))
+        self.storage.remove_tree(self.inside(FRAMES))
 
     def discard(self) -> None:
         """Remove the output, manifest first, so that nobody takes what is left for whole."""

@@ -15,7 +15,7 @@ from datasets.ledger import ItemRecord, RunHeart, RunRecord
 from datasets.ledger.processes import host_name
 from datasets.settings import read_settings
 from flows.opening import open_books
-from flows.order import ProductOrder
+from flows.order import Order
 from flows.orphans import closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
@@ -24,7 +24,7 @@ from tasks.context import RunContext
 ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
 
 
-def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Sequence[str]) -> None:
+def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: Sequence[str]) -> None:
     """Write the run and its items down, and close runs whose process is gone."""
     now = datetime.now(UTC)
     context = FlowRunContext.get()
@@ -32,7 +32,7 @@ def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Seque
     record = RunRecord(
         run_id=run.run_id,
         flow_run_id=flow_run_id,
-        flow="product",
+        flow=flow,
         recipe=recipe.title,
         parameters=order.model_dump(mode="json"),
         status="running",
@@ -47,7 +47,7 @@ def begin_run(run: RunContext, order: ProductOrder, recipe: Recipe, names: Seque
     )
     items = [
         ItemRecord(run_id=run.run_id, item=name, position=position, source=source)
-        for position, (name, source) in enumerate(zip(names, order.photos, strict=True))
+        for position, (name, source) in enumerate(zip(names, order.sources, strict=True))
     ]
     with run.ledger.session(run.storage.tenant) as session:
         session.close_orphans(ORPHAN_AFTER)

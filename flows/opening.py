@@ -10,7 +10,7 @@ from datasets.ledger import Ledger, open_ledger
 from datasets.probe import FALLBACK, probed
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
-from flows.order import ProductOrder
+from flows.order import Order
 from flows.recipes import Recipe
 from model_blocks.choice import ModelRef, Selection, choose_model
 from model_blocks.object_access import access_options
@@ -58,7 +58,7 @@ def _checked(storage: Storage, progress: Progress) -> Storage:
 
 @contextmanager
 def open_run(
-    run_id: str, settings: Settings, order: ProductOrder, recipe: Recipe, progress: Progress, *, dry: bool = False
+    run_id: str, settings: Settings, order: Order, recipe: Recipe, progress: Progress, *, dry: bool = False
 ) -> Iterator[RunContext]:
     """The means of a run, current in this thread until the block ends."""
     storage, ledger = open_books(settings)
@@ -71,7 +71,7 @@ def open_run(
             yield context
 
 
-def choose_models(settings: Settings, order: ProductOrder, recipe: Recipe) -> dict[str, ModelRef]:
+def choose_models(settings: Settings, order: Order, recipe: Recipe) -> dict[str, ModelRef]:
     """A model for every capability the recipe needs, with its weights found."""
     selection = _selection(order.models)
 
@@ -92,7 +92,7 @@ def choose_models(settings: Settings, order: ProductOrder, recipe: Recipe) -> di
     return {capability: _with_weights(ref, settings, order) for capability, ref in chosen.items()}
 
 
-def _with_weights(ref: ModelRef, settings: Settings, order: ProductOrder) -> ModelRef:
+def _with_weights(ref: ModelRef, settings: Settings, order: Order) -> ModelRef:
     if ref.facts.embedded:
         return ref
     found = find_weights(ref.facts, weights_dir=settings.weights_dir, overrides=order.weights)

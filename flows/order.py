@@ -1,23 +1,19 @@
-"""What a run of the product flow is asked to do: the parameters of its form, its command line and its schedule."""
+"""What a run is asked to do: the parameters of its form, its command line and its schedule."""
 
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.clip_recipes import ClipRecipeName
 from flows.recipes import RecipeName
 from model_blocks.registry import Purpose
 
 
-class ProductOrder(BaseModel):
-    """Photographs, a recipe, and where the results go."""
+class Order(BaseModel):
+    """What every order says besides its inputs and its recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    photos: tuple[str, ...] = Field(min_length=1, description="Paths of the photographs.")
-    recipe: RecipeName | str | tuple[dict[str, Any], ...] = Field(
-        default=RecipeName.PACKSHOT,
-        description="A recipe's name, the path of a .json file with a list of stages, or such a list.",
-    )
     out: str = Field(default="stillmotion-output", description="Folder for the results; made if it is not there.")
     models: str | dict[str, str] = Field(
         default="auto",
@@ -26,11 +22,44 @@ class ProductOrder(BaseModel):
     weights: dict[str, str] = Field(
         default_factory=dict, description="Paths of local weight files by model name; recorded as unpublished."
     )
-    purpose: Purpose = Field(default="commercial", description="What the pictures are for; licences are checked.")
-    keep: bool = Field(default=False, description="Store every stage's picture, also where stages could share a pass.")
+    purpose: Purpose = Field(default="commercial", description="What the results are for; licences are checked.")
+    keep: bool = Field(default=False, description="Store every stage's result, also where stages could share a pass.")
     budget_usd: float | None = Field(default=None, ge=0, description="Most that may be spent; no stage here costs any.")
     command: str | None = Field(default=None, description="How the run was asked for, shown in the report.")
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The paths of its inputs."""
+        raise NotImplementedError
+
+    @property
     def out_folder(self) -> Path:
         return Path(self.out).expanduser().absolute()
+
+
+class ProductOrder(Order):
+    """Photographs, a recipe, and where the results go."""
+
+    photos: tuple[str, ...] = Field(min_length=1, description="Paths of the photographs.")
+    recipe: RecipeName | str | tuple[dict[str, Any], ...] = Field(
+        default=RecipeName.PACKSHOT,
+        description="A recipe's name, the path of a .json file with a list of stages, or such a list.",
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self.photos
+
+
+class VideoOrder(Order):
+    """Clips, a recipe, and where the results go."""
+
+    clips: tuple[str, ...] = Field(min_length=1, description="Paths of the clips.")
+    recipe: ClipRecipeName | str | tuple[dict[str, Any], ...] = Field(
+        default=ClipRecipeName.UPSCALE,
+        description="A recipe's name, the path of a .json file with a list of stages, or such a list.",
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self.clips

@@ -1,11 +1,11 @@
 """Recipes: the order of stages as data, checked before anything runs. A recipe is a small graph over one picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -95,26 +95,18 @@ class Recipe:
     Attributes:
         title: Its name, or ``own`` for a list of stages.
         steps: In an order in which every input comes first.
+        capabilities: The model capabilities that its stages use.
         keep: Whether every stage's picture is stored, so that no stages share a pass.
     """
 
     title: str
     steps: tuple[Step, ...]
+    capabilities: tuple[Capability, ...] = ()
     keep: bool = False
 
     def consumers(self, name: str) -> int:
         """How many steps take the picture of a step."""
         return sum(step.source == name for step in self.steps)
-
-    @property
-    def capabilities(self) -> tuple[Capability, ...]:
-        """The model capabilities that its stages use."""
-        needed: list[Capability] = []
-        for step in self.steps:
-            needed += _NEEDS.get(type(step.config), ())
-            if isinstance(step.config, UpscaleConfig) and step.config.denoise < 1:
-                needed.append("upscale_blend")
-        return tuple(dict.fromkeys(needed))
 
 
 def named_recipe(name: RecipeName) -> Recipe:
@@ -122,31 +114,45 @@ def named_recipe(name: RecipeName) -> Recipe:
 
 
 def parse_recipe(value: str | Sequence[object]) -> Recipe:
-    """A recipe from its name, the path of a JSON file with a list of stages, or such a list itself.
+    """A recipe for photographs from its name, the path of a JSON file with a list of stages, or such a list itself.
 
     Raises:
         RecipeError: No such recipe, or the list does not hold; the message names stage and field.
     """
-    if not isinstance(value, str):
-        return check_recipe("own", _validated(value))
-    if value in list(RecipeName):
+    if isinstance(value, str) and value in list(RecipeName):
         return named_recipe(RecipeName(value))
+    return check_recipe("own", read_stages(value, StageList, list(RecipeName)))
+
+
+def read_stages(
+    value: str | Sequence[object], kinds: TypeAdapter[tuple[Any, ...]], known: Sequence[str]
+) -> tuple[StageConfig, ...]:
+    """A list of stages, given as such or as the path of a JSON file, with every field checked.
+
+    Args:
+        kinds: What the stages may be.
+        known: Names of recipes, for the message.
+
+    Raises:
+        RecipeError: No such file, or the list does not hold; the message names stage and field.
+    """
+    if not isinstance(value, str):
+        return _validated(value, kinds)
     path = Path(value)
     if path.suffix != ".json" or not path.is_file():
-        known = ", ".join(RecipeName)
         raise RecipeError(
-            f"unknown recipe {value!r}; known: {known}, or the path of a .json file with a list of stages", recipe=value
+            f"unknown recipe {value!r}; known: {', '.join(known)}, or the path of a .json file with a list of stages",
+            recipe=value,
         )
     try:
-        stages = json.loads(path.read_text(encoding="utf-8"))
+        return _validated(json.loads(path.read_text(encoding="utf-8")), kinds)
     except ValueError as error:
         raise RecipeError(f"{value} is not valid JSON: {error}", recipe=value) from error
-    return check_recipe("own", _validated(stages))
 
 
-def _validated(stages: object) -> tuple[StageConfig, ...]:
+def _validated(stages: object, kinds: TypeAdapter[tuple[Any, ...]]) -> tuple[StageConfig, ...]:
     try:
-        return StageList.validate_python(stages)
+        return kinds.validate_python(stages)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the list"
@@ -154,32 +160,66 @@ def _validated(stages: object) -> tuple[StageConfig, ...]:
 
 
 def check_recipe(title: str, stages: Sequence[StageConfig]) -> Recipe:
-    """Resolve the inputs of a list of stages and check that it delivers something.
+    """Resolve the inputs of a list of stages for photographs and check that it delivers something.
+
+    Raises:
+        RecipeError: A name is given twice, an input is not known yet, or nothing is delivered.
+    """
+    return resolve(title, stages, first=INTAKE, sinks=SINKS, role=_role, needs=_needs)
+
+
+Role = Callable[[StageConfig, str, Mapping[str, Step]], str]
+Needs = Callable[[StageConfig], tuple[Capability, ...]]
+
+
+def resolve(
+    title: str,
+    stages: Sequence[StageConfig],
+    *,
+    first: str,
+    sinks: tuple[type[StageConfig], ...],
+    role: Role,
+    needs: Needs,
+) -> Recipe:
+    """A list of stages as a graph.
+
+    Args:
+        first: Name of what comes before them all.
+        sinks: Stages that deliver and make nothing for others.
+        role: What a stage delivers, by its configuration, its source and the steps before it.
+        needs: The model capabilities that a stage uses.
 
     Raises:
         RecipeError: A name is given twice, an input is not known yet, or nothing is delivered.
     """
     steps: dict[str, Step] = {}
-    last, roles = INTAKE, list[str]()
+    last, roles = first, list[str]()
     for position, config in enumerate(stages, start=1):
         name = config.id or f"stage_{position}"
         source = config.input or last
-        if name in steps or name == INTAKE:
+        if name in steps or name == first:
             raise RecipeError(f"two stages are called {name!r}; give every stage its own id", id=name)
-        if source != INTAKE and (source not in steps or isinstance(steps[source].config, SINKS)):
+        if source != first and (source not in steps or isinstance(steps[source].config, sinks)):
             raise RecipeError(
                 f"stage {position} takes its picture from {source!r}, which no earlier stage makes", input=source
             )
-        role = _role(config, source, steps)
-        roles.append(role)
-        steps[name] = Step(name, config, source, role, roles.count(role))
-        last = last if isinstance(config, SINKS) else name
-    if not any(isinstance(config, SINKS) for config in stages):
-        raise RecipeError("the recipe delivers nothing; add a stage 'publish' or 'thumbnails'")
-    return Recipe(title, tuple(steps.values()))
+        roles.append(role(config, source, steps))
+        steps[name] = Step(name, config, source, roles[-1], roles.count(roles[-1]))
+        last = last if isinstance(config, sinks) else name
+    if not any(isinstance(config, sinks) for config in stages):
+        delivers = " or ".join(f"'{sink.model_fields['stage'].default}'" for sink in sinks)
+        raise RecipeError(f"the recipe delivers nothing; add a stage {delivers}")
+    capabilities = tuple(dict.fromkeys(each for config in stages for each in needs(config)))
+    return Recipe(title, tuple(steps.values()), capabilities)
 
 
-def _role(config: StageConfig, source: str, steps: dict[str, Step]) -> str:
+def _needs(config: StageConfig) -> tuple[Capability, ...]:
+    if isinstance(config, UpscaleConfig) and config.denoise < 1:
+        return ("upscale", "upscale_blend")
+    return _NEEDS.get(type(config), ())
+
+
+def _role(config: StageConfig, source: str, steps: Mapping[str, Step]) -> str:
     """What a publish step delivers: what it says, else what the nearest stage before it makes."""
     if isinstance(config, ThumbnailsConfig):
         return "thumbnail"

@@ -1,0 +1,198 @@
+"""What the ways of photographs and clips through their recipes have in common: ends, repairs, deliveries."""
+
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from datasets.assets import asset_path
+from datasets.errors import OutputDamagedError, OutputIncompleteError, PipelineError, StorageUnavailableError
+from datasets.identity import digest_file
+from datasets.ledger import ErrorRecord, OutputRecord
+from datasets.outputs import OutputPlace, StoredFile
+from datasets.storage import part_name
+from flows.recipes import Recipe, Step
+from flows.summary import Delivered, ItemResult, Reason
+from tasks.context import RunStoppedError, current_run
+from tasks.encoding import Published
+from tasks.stage import StageOutcome
+
+DAMAGED = (OutputDamagedError, OutputIncompleteError)
+MOST_REPAIRS = 8  # ways through the recipe in which something stored turned out damaged; then the disk is to blame
+
+
+@dataclass
+class Journey:
+    """The state of one item on its way.
+
+    Attributes:
+        expected: Stages that it will go through in all.
+        at: The stage it is at.
+        asset: Digest of its source, once that is known.
+    """
+
+    item: str
+    source: str
+    recipe: Recipe
+    out: Path
+    expected: int
+    at: str
+    asset: str | None = None
+    stages: list[StageOutcome] = field(default_factory=list)
+    delivered: list[Delivered] = field(default_factory=list)
+
+
+def repaired(begin: Callable[[], Journey], travel: Callable[[Journey], ItemResult]) -> ItemResult:
+    """Take an item through its recipe. Stored bytes that turn out to be damaged on the way are made again."""
+    for _ in range(MOST_REPAIRS):
+        journey = begin()
+        try:
+            return travel(journey)
+        except DAMAGED as error:
+            forget(error)
+            current_run().progress.again(journey.item, len(journey.stages))
+    return failed(journey, Reason.of_error(_storage_error(journey.item)))
+
+
+def guarded(journey: Journey, steps: Callable[[], None]) -> ItemResult:
+    """Go through all steps; whatever happens stays with the item.
+
+    Raises:
+        OutputDamagedError, OutputIncompleteError: Something in the store is gone, or is not what was written.
+        RunStoppedError: The run was interrupted on the way; nothing is known about the item.
+    """
+    try:
+        steps()
+    except (*DAMAGED, RunStoppedError):
+        raise
+    except PipelineError as error:
+        return failed(journey, Reason.of_error(error))
+    except Exception as error:
+        message = (
+            f"{journey.at} ended in an unexpected {type(error).__name__}: {error}; "
+            "`stillmotion show RUN --json` holds the details, please report them"
+        )
+        facts: dict[str, object] = {"type": type(error).__name__, "traceback": traceback.format_exc()}
+        return failed(journey, Reason("unexpected", message, facts, "error"))
+    return result(journey, "delivered")
+
+
+def forget(error: OutputDamagedError | OutputIncompleteError) -> None:
+    """Remove the damaged thing from the store, so that the next way through finds it missing and makes it again."""
+    run = current_run()
+    if "digest" in error.facts:
+        run.storage.remove_tree(asset_path(str(error.facts["digest"])))
+    if "fingerprint" in error.facts:
+        discard(str(error.facts["fingerprint"]))
+
+
+def discard(fingerprint: str) -> None:
+    """Remove an output, unless somebody is making it right now."""
+    run = current_run()
+    lease = run.ledger.lease(run.storage.tenant, fingerprint, ttl_s=run.settings.lease_s)
+    if lease.try_acquire():
+        try:
+            OutputPlace(run.storage, fingerprint).discard()
+        finally:
+            lease.release()
+
+
+def _storage_error(item: str) -> PipelineError:
+    """What is said when the store damages whatever is written to it."""
+    return StorageUnavailableError(
+        f"what was stored for {item} was damaged again and again; check the disk below the storage root", item=item
+    )
+
+
+def deliver(journey: Journey, step: Step, files: Sequence[Published]) -> None:
+    """Put files where the user wants them and note them in the ledger."""
+    run = current_run()
+    number = f"-{step.number}" if step.number > 1 else ""
+    for file in files:
+        extension = file.stored.rsplit(".", 1)[1]
+        path = journey.out / f"{journey.item}-{file.role}{number}{file.suffix}.{extension}"
+        _put(OutputPlace(run.storage, file.fingerprint), file, path)
+        journey.delivered.append(Delivered(path, file))
+    with run.ledger.session(run.storage.tenant) as session:
+        for delivered in journey.delivered[-len(files) :]:
+            session.record_output(_output_record(run.run_id, journey.item, delivered))
+
+
+def _put(place: OutputPlace, file: Published, path: Path) -> None:
+    """Write a delivered file unless it is there already; a reader sees all of it or nothing.
+
+    Raises:
+        StorageUnavailableError: The folder does not take it.
+        OutputDamagedError: What is stored is not what was made.
+    """
+    part = path.with_name(part_name())
+    try:
+        if path.is_file() and path.stat().st_size == file.bytes and digest_file(path) == file.sha256:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place.copy_file(file.stored, StoredFile(file.sha256, file.bytes), part)
+        part.replace(path)
+    except OSError as error:
+        raise StorageUnavailableError(
+            f"could not write {path}: {error.strerror}; check space and rights, then run the same command again",
+            path=str(path),
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _output_record(run_id: str, item: str, delivered: Delivered) -> OutputRecord:
+    file = delivered.file
+    return OutputRecord(
+        run_id=run_id,
+        item=item,
+        role=file.role,
+        path=str(delivered.path),
+        sha256=file.sha256,
+        bytes=file.bytes,
+        width=file.width,
+        height=file.height,
+        format=file.format,
+        fingerprint=file.fingerprint,
+        extra={"stored": file.stored, **file.extra},
+    )
+
+
+def failed(journey: Journey, reason: Reason) -> ItemResult:
+    """The end of an item that failed: kept in the ledger, the rest of its stages will not come."""
+    run = current_run()
+    run.refuse_if_stopping()
+    error = ErrorRecord(
+        error_id=str(uuid.uuid4()),
+        run_id=run.run_id,
+        item=journey.item,
+        stage=journey.at,
+        code=reason.code,
+        message=reason.message,
+        facts=reason.facts,
+        at=datetime.now(UTC),
+    )
+    with run.ledger.session(run.storage.tenant) as session:
+        session.record_error(error)
+    run.progress.dropped(journey.item, journey.expected - len(journey.stages))
+    return result(journey, "failed", reason, journey.at)
+
+
+def result(journey: Journey, status: str, reason: Reason | None = None, failed_at: str | None = None) -> ItemResult:
+    """What became of an item, with everything its owner should know, said once."""
+    told: dict[tuple[str, str], Reason] = {}
+    for stage in journey.stages:
+        for notice in stage.notices:
+            told.setdefault((notice.code, notice.message), Reason.of_notice(notice))
+    return ItemResult(
+        item=journey.item,
+        source=journey.source,
+        status=status,
+        asset=journey.asset,
+        reasons=((reason,) if reason else ()) + tuple(told.values()),
+        outputs=tuple(journey.delivered),
+        stages=tuple(journey.stages),
+        failed_at=failed_at,
+    )
