@@ -154,18 +154,22 @@ class StageTotal:
     devices: str
 
 
-def render_report(data: ReportData) -> str:
+def render_report(data: ReportData, clips: Sequence[str] = ()) -> str:
     """The report of a run as one HTML page: style, script and pictures inside, no request to anywhere.
+
+    ``clips`` are sections of ``flows.report_clips.clip_section``; their videos are files beside the page.
 
     Names and messages are taken as hostile: all of it is escaped, and the page's content security policy lets
     nothing run but the page's own script, named by its SHA-256 digest (W3C, Content Security Policy Level 3).
     """
-    style, script = _part("report.css"), _part("report.js")
-    page = _environment().get_template("report.html.j2").render(
+    parts = ("report", "clips") if clips else ("report",)
+    style, script = ("".join(_part(f"{name}.{kind}") for name in parts) for kind in ("css", "js"))
+    page = environment().get_template("report.html.j2").render(
         run=data,
         style=Markup(style),  # noqa: S704 - the page's own, hashed into its policy
         script=Markup(script),  # noqa: S704
-        policy=content_policy(style, script),
+        policy=content_policy(style, script, media=bool(clips)),
+        clips=[Markup(clip) for clip in clips],  # noqa: S704 - escaped where they were made
         headline=headline(data.items),
         words=RUN_WORDS.get(data.status, ""),
         shares=shares(data.items),
@@ -180,10 +184,11 @@ def render_report(data: ReportData) -> str:
     return UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", page)
 
 
-def content_policy(style: str, script: str) -> str:
-    """A policy that allows pictures inside the page, this style, this script, and nothing else."""
+def content_policy(style: str, script: str, *, media: bool = False) -> str:
+    """A policy that allows pictures inside the page, this style, this script, videos beside it, and nothing else."""
+    videos = "media-src 'self' file: data:; " if media else ""
     return (
-        f"default-src 'none'; img-src data:; style-src '{_source_hash(style)}'; "
+        f"default-src 'none'; img-src data:; {videos}style-src '{_source_hash(style)}'; "
         f"script-src '{_source_hash(script)}'; base-uri 'none'; form-action 'none'"
     )
 
@@ -223,7 +228,7 @@ def _total(name: str, group: list[ReportStage], longest: float) -> StageTotal:
         skipped=len(group) - len(ran),
         seconds=seconds,
         longest=max((stage.seconds for stage in ran), default=0.0),
-        percent=_percent(seconds, longest),
+        percent=percent(seconds, longest),
         peak_memory_bytes=max(peaks, default=None),
         devices=", ".join(sorted({stage.device for stage in ran})),
     )
@@ -238,14 +243,14 @@ def _views(data: ReportData) -> list[ItemView]:
 
 def _view(number: int, item: ReportItem, own: Sequence[ReportStage]) -> ItemView:
     longest = max((stage.seconds for stage in own), default=0.0)
-    before, after = _picture(item.before), _picture(item.after)
+    before, after = picture(item.before), picture(item.after)
     box = box_for([picture.width / picture.height for picture in (before, after) if picture])
     return ItemView(
         number=number,
         item=item,
         errors=[reason for reason in item.reasons if reason.get("level") == "error"],
         warnings=[reason for reason in item.reasons if reason.get("level") != "error"],
-        bars=[Bar(stage, _percent(stage.seconds, longest)) for stage in own],
+        bars=[Bar(stage, percent(stage.seconds, longest)) for stage in own],
         seconds=sum(stage.seconds for stage in own),
         before=before,
         after=after,
@@ -261,7 +266,7 @@ def box_for(ratios: Sequence[float]) -> str:
     return min(BOXES, key=lambda name: abs(math.log(BOXES[name] / middle)))
 
 
-def _picture(data: bytes | None) -> Picture | None:
+def picture(data: bytes | None) -> Picture | None:
     """The preview as a data URI, or None for bytes that no browser would show."""
     if not data:
         return None
@@ -285,7 +290,7 @@ def _source_hash(text: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("flows", "templates"),
         autoescape=True,
@@ -369,5 +374,5 @@ def relative_link(path: str) -> str:
     return encoded if encoded.startswith("../") else f"./{encoded}"
 
 
-def _percent(part: float, whole: float) -> float:
+def percent(part: float, whole: float) -> float:
     return round(100 * part / whole, 1) if whole > 0 else 0.0

@@ -81,7 +81,7 @@ def _item(
     path: Path,
 ) -> ReportItem:
     before = _preview(find, next((stage.fingerprint for stage in stages if stage.stage == "intake"), None))
-    shown = min(outputs, key=lambda output: SHOWN_FIRST.index(output.role), default=None)
+    shown = min(outputs, key=lambda output: _rank(output.role), default=None)
     after = _preview(find, shown.fingerprint if shown else None)
     return ReportItem(
         item=item,
@@ -124,8 +124,13 @@ def _stage(stage: StageRecord) -> ReportStage:
 def previews(find: FindPlace, item: ItemResult) -> tuple[bytes | None, bytes | None, str | None]:
     """Small pictures of an item before and after, and the role of the second."""
     before = _preview(find, item.stages[0].picture.fingerprint if item.stages else None)
-    shown = min(item.outputs, key=lambda output: SHOWN_FIRST.index(output.file.role), default=None)
+    shown = min(item.outputs, key=lambda output: _rank(output.file.role), default=None)
     return before, _preview(find, shown.file.fingerprint if shown else None), shown.file.role if shown else None
+
+
+def _rank(role: str) -> int:
+    """A role's place in ``SHOWN_FIRST``; those that are not there come last."""
+    return SHOWN_FIRST.index(role) if role in SHOWN_FIRST else len(SHOWN_FIRST)
 
 
 def _preview(find: FindPlace, fingerprint: str | None) -> bytes | None:
