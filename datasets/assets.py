@@ -78,6 +78,22 @@ def opened_asset(storage: Storage, digest: str) -> Iterator[Path | BinaryIO]:
         raise NotFoundError(f"{asset_path(digest)} is not in the storage", digest=digest)
 
 
+@contextmanager
+def local_asset(storage: Storage, digest: str) -> Iterator[Path]:
+    """An asset as a local file, whose name says nothing: itself where the storage is local, else a copy for a while.
+
+    Raises:
+        NotFoundError: The asset is not there.
+    """
+    with opened_asset(storage, digest) as source:
+        if isinstance(source, Path):
+            yield source
+            return
+    with storage.temporary_file() as copy:
+        storage.fetch(asset_path(digest), copy)
+        yield copy
+
+
 def check_asset(storage: Storage, digest: str) -> None:
     """Read an asset whole and hold it against its name, a block at a time.
 

@@ -7,7 +7,8 @@ object with its size and every chunk with its checksum; without it nothing is th
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -202,6 +203,26 @@ class OutputPlace:
             os.fsync(copy.fileno())
         if state.hexdigest() != entry.sha256:
             raise self._changed(name)
+
+    @contextmanager
+    def local_files(self, folder: str, entries: Sequence[tuple[str, StoredFile]]) -> Iterator[list[Path]]:
+        """Local paths of files in a folder of the output, each checked; copies where the storage is elsewhere.
+
+        Raises:
+            OutputDamagedError: One is missing or not what was written.
+        """
+        with ExitStack() as copies:
+            paths: list[Path] = []
+            for name, entry in entries:
+                path = self.storage.local_path(self.inside(f"{folder}/{name}"))
+                if path is None:
+                    path = copies.enter_context(self.storage.temporary_file())
+                    with suppress(NotFoundError):
+                        self.storage.fetch(self.inside(f"{folder}/{name}"), path)
+                if not path.is_file() or digest_file(path) != entry.sha256:
+                    raise self._changed(name)
+                paths.append(path)
+            yield paths
 
     def _changed(self, name: str) -> OutputDamagedError:
         return OutputDamagedError(

@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ LOCAL = ("file", "local")
 SHARED_BETWEEN_PROCESSES_NOT = ("memory",)
 PART = ".part-"  # files being written carry it in their name, with host and process, until they are whole
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
+COPY_BLOCK = 1 << 20  # bytes
 PARTS = "parts"  # where a local storage writes files before it moves them to their place
 
 
@@ -183,6 +185,15 @@ class Storage:
             else:
                 self._make_folder_of(target)
                 self.filesystem.put_file(str(file), target)
+
+    def fetch(self, relative: str, target: Path) -> None:
+        """Copy an object to a local file.
+
+        Raises:
+            NotFoundError: There is no such object.
+        """
+        with self.opened(relative) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, COPY_BLOCK)
 
     @contextmanager
     def opened(self, relative: str) -> Iterator[BinaryIO]:

@@ -93,5 +93,3 @@ def _needs(config: StageConfig) -> tuple[Capability, ...]:
     if isinstance(config, UpscaleConfig) and config.denoise < 1:
         return ("upscale", "upscale_blend")
     return _NEEDS.get(type(config), ())
-
-

@@ -28,9 +28,7 @@ from tasks.progress import Silent
 Process = Callable[[str, str], ItemResult]  # an item's name and source to what became of it
 
 
-def work(
-    flow: str, order: Order, recipe: Recipe, settings: Settings, process: Process, *, stages: int
-) -> RunSummary:
+def work(flow: str, order: Order, recipe: Recipe, settings: Settings, process: Process, *, stages: int) -> RunSummary:
     """A flow's body: opens what the run needs, takes all items through, writes report and artifacts.
 
     Args:

@@ -139,9 +139,7 @@ def _carried_packets(
     return _copied(source, carried, stream, plan, start)
 
 
-def _copied(
-    source: Path, carried: Carried, stream: Stream, plan: CarryPlan, start: Fraction
-) -> Iterator[_Timed]:
+def _copied(source: Path, carried: Carried, stream: Stream, plan: CarryPlan, start: Fraction) -> Iterator[_Timed]:
     for packet in copied_packets(source, carried.index):
         tick = packet.time_base
         offset = round(start / tick)
