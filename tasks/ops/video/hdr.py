@@ -84,13 +84,15 @@ def tonemap(rgb: NDArray[Any], transfer: str, *, peak_nits: float = 1000.0) -> N
             f"expected transfer smpte2084 or arib-std-b67; got {transfer!r}; only clips of high range are tone mapped",
             transfer=transfer,
         )
-    mapped = rgb.copy()
-    pixels = mapped.reshape(-1, rgb.shape[3])
-    for first in range(0, len(pixels), _STRIP_PIXELS):
-        strip = pixels[first : first + _STRIP_PIXELS, :3]
-        nits = _hlg_nits(strip) if transfer == "arib-std-b67" else np.take(_pq_table(), strip)
-        peak = HLG_PEAK_NITS if transfer == "arib-std-b67" else peak_nits
-        strip[:] = _display_codes(nits, peak)
+    hlg = transfer == "arib-std-b67"
+    peak = HLG_PEAK_NITS if hlg else peak_nits
+    mapped = np.array(rgb, order="C")
+    for frame in mapped:  # strips begin with the frame: where a pixel lies in one does not depend on how many come
+        pixels = frame.reshape(-1, rgb.shape[3])
+        for first in range(0, len(pixels), _STRIP_PIXELS):
+            strip = pixels[first : first + _STRIP_PIXELS, :3]
+            nits = _hlg_nits(strip) if hlg else np.take(_pq_table(), strip)
+            strip[:] = _display_codes(nits, peak)
     return mapped
 
 
