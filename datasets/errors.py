@@ -13,6 +13,8 @@
     │   ├── NotFoundError                not_found
     │   ├── UnreadableError              unreadable            tasks/intake.py
     │   ├── IntakeError                  and its leaves        tasks/ops/photo_errors.py
+    │   ├── ColourUnsupportedError       colour_unsupported    tasks/ops/video/matrices.py
+    │   ├── HdrUnsupportedError          hdr_unsupported       tasks/ops/video/hdr.py
     │   ├── FormatLimitError             format_limit          tasks/ops/encode.py
     │   ├── LutInvalidError              lut_invalid           tasks/ops/lut.py
     │   ├── FrameShapeError              frame_shape
