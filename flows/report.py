@@ -170,7 +170,7 @@ def render_report(data: ReportData, clips: Sequence[str] = ()) -> str:
         script=Markup(script),  # noqa: S704
         policy=content_policy(style, script, media=bool(clips)),
         clips=[Markup(clip) for clip in clips],  # noqa: S704 - escaped where they were made
-        headline=headline(data.items),
+        headline=headline(data.items) if data.items or not clips else counted(len(clips), "clip"),
         words=RUN_WORDS.get(data.status, ""),
         shares=shares(data.items),
         items=_views(data),

@@ -115,6 +115,10 @@ def test_even_frames_are_counted_and_uneven_ones_listed() -> None:
 def test_a_run_of_clips_alone_has_no_section_of_pictures() -> None:
     page = Page(render_report(run_of(()), [clip_section(sample_clip())]))
     assert "This run has no pictures." not in page.text
+    assert page.text.startswith("1 clip –")
+    targets = {str(link["href"])[1:] for link in page.all("a") if str(link["href"]).startswith("#")}
+    assert targets == {"clips"}
+    assert "clips" in [section.get("id") for section in page.all("section")]
 
 
 def test_roles_that_are_not_ranked_come_last() -> None:

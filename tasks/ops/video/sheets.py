@@ -18,7 +18,7 @@ GROUND = 32  # grey code: dark and neutral, so that it tints no picture
 BAR = 20  # of the bars beside frames too long for their cell
 INK = (214, 214, 214)  # 11:1 on GROUND
 PLEASANT = 1.5  # width over height of a sheet that fits a screen and a page
-EMPTY_COSTS = 0.6  # how much a cell left empty weighs against a less pleasant shape
+EMPTY_COSTS = 1.0  # how much a cell left empty weighs against a less pleasant shape
 NARROWEST = 120  # px of a cell, so that its time can be read
 
 

@@ -98,7 +98,8 @@ def test_the_only_frame_that_shows_something_is_chosen(level: int) -> None:
 
 
 def test_a_product_on_black_or_white_is_no_empty_frame() -> None:
-    frames = np.zeros((12, 60, 60, 3), dtype=np.uint8)
+    frames = np.full((12, 60, 60, 3), 127, dtype=np.uint8)
+    frames[4:6] = 0
     frames[4:6, 24:36, 24:36] = 250
     assert choose_poster(measure_frames(frames)) in {4, 5}
     assert choose_poster(measure_frames(255 - frames)) in {4, 5}
@@ -116,6 +117,13 @@ def test_a_fade_is_passed_over_even_where_it_is_sharper(ground: int) -> None:
     assert choose_poster(measures) in range(18, 24)
     backwards = measure_frames(np.rint(frames[::-1]).astype(np.uint8))
     assert choose_poster(backwards) in range(16, 22)
+
+
+def test_where_the_third_lies_in_a_fade_the_nearest_whole_frame_is_taken() -> None:
+    picture = clip_of(1)[0].astype(np.float32)
+    faded = [picture * weight for weight in np.linspace(0, 1, 30)]
+    measures = measure_frames(np.rint([*faded, *[128 + (picture - 128) * 0.1] * 15]).astype(np.uint8))
+    assert choose_poster(measures) in range(27, 30)
 
 
 def test_a_hard_cut_from_black_is_no_fade() -> None:

@@ -62,6 +62,7 @@ def test_the_sample_aspect_shapes_the_cells(aspect: Fraction, ratio: float) -> N
     sheet = contact_sheet([np.full((100, 100, 3), 200, np.uint8)], [0.0], 400, sample_aspect=aspect)
     rows, columns = np.nonzero((sheet == 200).all(axis=2))
     assert np.ptp(columns) / np.ptp(rows) == pytest.approx(ratio, rel=0.02)
+    assert not (sheet == 20).any()  # the cell has the frame's shape, without bars
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (3, 2)])
