@@ -278,7 +278,7 @@ class OutputPlace:
         )
 
     def release_frames(self) -> None:
-        """Let go of the frames and keep the rest: files, facts and notices stay known. Only for the holder of its lease.
+        """Let go of the frames and keep the rest: files, facts, notices. Only for the holder of its lease.
 
         Whoever needs the frames again finds none and makes the output anew.
         """

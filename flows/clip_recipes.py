@@ -1,7 +1,6 @@
 """Recipes for clips: which stages a clip goes through, as data, checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
@@ -86,7 +85,9 @@ def _check_possible(config: StageConfig) -> None:
 
 
 def _role(config: StageConfig, source: str, steps: Mapping[str, Step]) -> str:  # noqa: ARG001 - one of a kind
-    return "clip" if isinstance(config, EncodeConfig) else ""
+    return (
+        "clip" if isinstance(config, EncodeConfig) else "pictures" if isinstance(config, ClipThumbnailsConfig) else ""
+    )
 
 
 def _needs(config: StageConfig) -> tuple[Capability, ...]:

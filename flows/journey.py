@@ -2,7 +2,8 @@
 
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,13 +91,23 @@ def forget(error: OutputDamagedError | OutputIncompleteError) -> None:
 
 def discard(fingerprint: str) -> None:
     """Remove an output, unless somebody is making it right now."""
+    with held(fingerprint) as ours:
+        if ours:
+            OutputPlace(current_run().storage, fingerprint).discard()
+
+
+@contextmanager
+def held(fingerprint: str) -> Iterator[bool]:
+    """Whether the output is ours to change while the block runs; not if somebody is making it right now."""
     run = current_run()
     lease = run.ledger.lease(run.storage.tenant, fingerprint, ttl_s=run.settings.lease_s)
-    if lease.try_acquire():
-        try:
-            OutputPlace(run.storage, fingerprint).discard()
-        finally:
-            lease.release()
+    if not lease.try_acquire():
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lease.release()
 
 
 def _storage_error(item: str) -> PipelineError:

@@ -5,6 +5,7 @@ Tensors are (N, C, H, W), RGB, float32, 0..1, unless a method says otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -54,4 +55,16 @@ class Upscaler(Protocol):
 
     def upscale(self, images: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, scale*H, scale*W); any number of channels is treated channel by channel or as RGB."""
+        ...
+
+
+@runtime_checkable
+class Interpolator(Protocol):
+    """Makes frames between two others. Sees whole frames."""
+
+    def interpolate(self, first: Tensor, second: Tensor, fractions: Sequence[float]) -> Tensor:
+        """Two frames (C, H, W), C 3 or 4 with straight alpha, to (len(fractions), C, H, W).
+
+        ``fractions`` say how far each new frame is on the way from the first to the second, strictly between 0 and 1.
+        """
         ...

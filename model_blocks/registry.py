@@ -5,7 +5,7 @@ from typing import Literal
 
 from datasets.errors import ModelUnknownError
 
-Capability = Literal["segment", "matte", "upscale", "upscale_blend"]
+Capability = Literal["segment", "matte", "upscale", "upscale_blend", "interpolate"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Purpose = Literal["commercial", "research", "personal"]
@@ -168,6 +168,18 @@ MODELS: tuple[ModelFacts, ...] = (
         conventions="RGB 0..1, any number of channels, scale 1 to 8",
         memory_factor=45.0,
         libraries=("numpy", "torch"),
+    ),
+    ModelFacts(
+        name="dis-interpolator",
+        capability="interpolate",
+        architecture="DIS flow both ways (Kroeger et al. 2016), occlusion weights, blending where it cannot be trusted",
+        factory="model_blocks.embedded.interpolate:DisInterpolator",
+        version=1,
+        embedded=True,
+        licence="Apache-2.0",
+        conventions="RGB 0..1, whole frames, straight alpha",
+        memory_factor=48.0,
+        libraries=("opencv-python-headless", "numpy"),
     ),
     _realesrgan(
         name="realesrgan-x4plus",

@@ -18,18 +18,20 @@ from datasets.identity import digest_file
 from datasets.notices import Notice
 from datasets.outputs import NOTES, OutputPlace, StoredFile
 from datasets.planar import PLANAR, Planes
-from tasks.clip_local import BT709, ClipState
+from tasks.clip_local import ClipState
 from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.encoding import Published
 from tasks.executor import peak_memory_bytes
 from tasks.ops.video.carrying import plan_carry
-from tasks.ops.video.clip import ClipInfo
+from tasks.ops.video.clip import ClipInfo, Colour
 from tasks.ops.video.codecs import ContainerName, choose_codec, choose_pixel_format
-from tasks.ops.video.colour import from_rgb, resolved_colour
+from tasks.ops.video.colour import conversion_bytes, from_rgb
 from tasks.ops.video.encoder_options import EncodeSettings
 from tasks.ops.video.encoding import encode_segment
+from tasks.ops.video.hdr import tonemapped
 from tasks.ops.video.joining import join
+from tasks.ops.video.matrices import is_full_range, matrix_name
 from tasks.plan import refuse_disk
 from tasks.prefect_stage import stage_task
 from tasks.stage import Picture, StageKey, StageOutcome, StageWork, open_frames, run_stage
@@ -38,6 +40,7 @@ from tasks.view import ViewFacts, open_view
 VERSION = 1
 SEGMENTS = "segments"
 STITCH = "stitch"
+ENCODER_FRAMES = 80  # pictures that an encoder holds at most, to look ahead and to refer to
 LOSSLESS = ("ffv1",)
 TURNED_BY_PLAYERS = ("mp4", "mov", "mkv")  # containers that hold a display matrix
 LIBRARIES = ("av", "numpy", "opencv-python-headless")
@@ -63,7 +66,7 @@ class EncodeConfig(StageConfig):
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """How a clip is to be written, worked out from what it is."""
 
     settings: EncodeSettings
@@ -76,7 +79,7 @@ class _Target:
 class _SegmentTask:
     source: OutputPlace
     place: OutputPlace
-    target: _Target
+    target: Target
     number: int
     start: int
     stop: int
@@ -105,7 +108,7 @@ def encode_clip(item: str, source: Picture, config: EncodeConfig, asset: str) ->
         facts = ViewFacts.of(open_frames(source).entry)
         target = choose_target(config, state, facts)
         todo, done = _segments(place, source, target, state, config.segment_frames)
-        refuse_disk(run.storage, _expected_bytes(state, target), run.limits.disk_reserve_bytes)
+        refuse_disk(run.storage, expected_bytes(state, target), run.limits.disk_reserve_bytes)
         peak, total = 0, len(todo) + len(done)
         for _, made in run.executor.run(_encode_segment, todo):
             done[made.name] = made.entry
@@ -135,7 +138,7 @@ def encode_clip(item: str, source: Picture, config: EncodeConfig, asset: str) ->
     return run_stage(item, key, source, compute)
 
 
-def choose_target(config: EncodeConfig, state: ClipState, facts: ViewFacts) -> _Target:
+def choose_target(config: EncodeConfig, state: ClipState, facts: ViewFacts) -> Target:
     """Codec, container and pixel format of a clip, and whether its planes can be coded as they are kept.
 
     Raises:
@@ -154,7 +157,7 @@ def choose_target(config: EncodeConfig, state: ClipState, facts: ViewFacts) -> _
     direct = planar is not None and _same_samples(source, coded) and not (woven or turned or facts.tonemapped)
     settings = EncodeSettings(codec, container, coded, config.quality, config.preset, config.threads)
     info = _coded_as_kept(clip, coded) if direct else _coded_anew(state, facts, coded)
-    return _Target(settings, info, direct, notices)
+    return Target(settings, info, direct, notices)
 
 
 def _container(config: EncodeConfig, *, alpha: bool, depth: int) -> str:
@@ -189,17 +192,18 @@ def _coded_as_kept(clip: ClipInfo, coded: str) -> ClipInfo:
 
 def _coded_anew(state: ClipState, facts: ViewFacts, coded: str) -> ClipInfo:
     clip, shape = state.info, state.shape
-    colour = BT709 if facts.tonemapped else clip.colour
+    clip = tonemapped(clip) if facts.tonemapped else clip
+    colour = clip.colour
     planar = PLANAR[coded]
     if planar.family == "yuv" and colour.matrix == "gbr":
         colour = replace(colour, matrix="unspecified", range="tv")
     aspect = 1 / clip.sample_aspect if clip.rotation in (90, 270) else clip.sample_aspect
     made = replace(clip.with_pixels(coded, shape.height, shape.width), sample_aspect=aspect, colour=colour)
-    return replace(made, colour=resolved_colour(made), hdr={} if facts.tonemapped else clip.hdr)
+    return replace(made, colour=_spoken(made))
 
 
 def _segments(
-    place: OutputPlace, source: Picture, target: _Target, state: ClipState, frames: int
+    place: OutputPlace, source: Picture, target: Target, state: ClipState, frames: int
 ) -> tuple[list[_SegmentTask], dict[str, StoredFile]]:
     """The segments still to be encoded, and those that an interrupted run finished."""
     frames_place = OutputPlace(place.storage, source.frames)
@@ -272,7 +276,7 @@ def _join(
     place: OutputPlace,
     segments: Sequence[tuple[str, StoredFile]],
     asset: str,
-    target: _Target,
+    target: Target,
     config: EncodeConfig,
     state: ClipState,
     name: str,
@@ -285,11 +289,27 @@ def _join(
         return place.adopt_file(name, part), plan.notices
 
 
-def _expected_bytes(state: ClipState, target: _Target) -> int:
+def expected_bytes(state: ClipState, target: Target) -> int:
     """What segments and the joined file may take, at most: lossless codecs about what is not compressed, twice."""
     height, width = state.shape.height, state.shape.width
     raw = PLANAR[target.settings.pixel_format].frame_bytes(height, width) * state.shape.frames
     return raw * 2 if target.settings.codec in LOSSLESS else raw // 4
+
+
+def encode_bytes(target: Target, facts: ViewFacts) -> int:
+    """Memory that encoding takes: the encoder's pictures, and a chunk on its way with what converting it takes."""
+    one = PLANAR[target.settings.pixel_format].frame_bytes(target.info.height, target.info.width)
+    frames = facts.spec.chunks[0]
+    seen = 0 if target.direct else facts.bytes_of(frames) + frames * conversion_bytes(target.info)
+    kept = frames * (facts.spec.frame_bytes + one)
+    return one * ENCODER_FRAMES + kept * 2 + seen
+
+
+def _spoken(info: ClipInfo) -> Colour:
+    """The colour tags with what was taken for granted said: another size would make players guess otherwise."""
+    planar = PLANAR[info.pixel_format]
+    full = is_full_range(info, planar)
+    return replace(info.colour, matrix=matrix_name(info, planar), range="pc" if full else "tv")
 
 
 def published_clip(outcome: StageOutcome) -> Published:

@@ -14,15 +14,14 @@ from tasks.interpolate import InterpolateStage
 from tasks.local import LocalStage, fused_key
 from tasks.ops.geometry import Shape
 from tasks.ops.video.cadence import Timing
-from tasks.ops.video.clip import ClipInfo, Colour
-from tasks.ops.video.hdr import refuse_hdr
+from tasks.ops.video.clip import ClipInfo
+from tasks.ops.video.hdr import refuse_hdr, tonemapped
 from tasks.passes import ChunkPass, fuse
 from tasks.prefect_stage import stage_task
 from tasks.stage import Picture, StageOutcome, StageWork, open_frames, run_stage
 from tasks.upscale import UpscaleStage
 from tasks.view import CLIP, ViewFacts
 
-BT709 = Colour("bt709", "bt709", "bt709", "tv")
 RGB_FORMATS = {("uint8", 3): "rgb24", ("uint8", 4): "rgba", ("uint16", 3): "rgb48le", ("uint16", 4): "rgba64le"}
 
 
@@ -164,7 +163,7 @@ def _kept_as_rgb(state: ClipState) -> ClipState:
     info = state.info.with_pixels(RGB_FORMATS[state.dtype, shape.channels], shape.height, shape.width)
     info = replace(info, time_base=state.timing.time_base, average_rate=state.timing.rate)
     if state.tonemapped:
-        info = replace(info, colour=replace(BT709, chroma_location=info.colour.chroma_location), hdr={})
+        info = tonemapped(info)
     if state.info.rotation in (90, 270):
         info = replace(info, sample_aspect=1 / info.sample_aspect)
     return replace(state, info=info, tonemapped=False)

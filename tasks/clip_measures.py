@@ -1,6 +1,7 @@
 """Per-frame measures of a clip and its cuts, taken once, while it is decoded; from small copies of the planes."""
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.frame_spec import Pixels
 from datasets.outputs import OutputPlace, StoredFile
 from datasets.planar import PLANAR, Planes
 from tasks.ops.cuts import CutFinder
@@ -61,7 +63,7 @@ class Measuring:
         self._cuts = CutFinder()
 
     def add(self, planes: Planes, info: ClipInfo) -> None:
-        """Measure the next chunk, (T, h, w) each, or ``rgb`` (T, H, W, C)."""
+        """Measure the next chunk, (T, h, w) each."""
         small = small_rgb(planes, info)
         self._parts.append(measure_frames(small, before=self._before))
         self._before = glance(small[-1])
@@ -71,29 +73,24 @@ class Measuring:
         return ClipMeasures(concatenate(self._parts), times_s, self._cuts.cuts())
 
 
-def small_rgb(planes: Planes, info: ClipInfo) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def small_rgb(planes: Planes, info: ClipInfo) -> Pixels:
     """Small copies of frames in RGB, (T, h, w, 3|4): every plane shrunk by area, then converted."""
     ratio = min(1.0, SMALL_SIDE / max(info.height, info.width))
     height, width = (max(1, round(side * ratio)) for side in (info.height, info.width))
-    planar = info.planar
-    if planar is None:
-        return np.stack([_shrunk(frame, height, width) for frame in planes["rgb"]])
-    form = replace(planar, name="", shift_x=0, shift_y=0)
+    form = replace(PLANAR[info.pixel_format], name="", shift_x=0, shift_y=0)
     name = next(each.name for each in PLANAR.values() if replace(each, name="") == form)
     shrunk = {plane: np.stack([_shrunk(each, height, width) for each in values]) for plane, values in planes.items()}
     return to_rgb(shrunk, replace(info, pixel_format=name, height=height, width=width))
 
 
-def _shrunk(
-    image: NDArray[np.uint8] | NDArray[np.uint16], height: int, width: int
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _shrunk(image: Pixels, height: int, width: int) -> Pixels:
     if image.shape[:2] == (height, width):
         return image
     made = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return made.astype(image.dtype, copy=False)  # type: ignore[return-value]
+    return np.asarray(made, dtype=image.dtype)
 
 
 def shots(cuts: Sequence[int], total: int) -> list[tuple[int, int]]:
     """Half open ranges of frames between cuts."""
     edges = [0, *(cut for cut in cuts if 0 < cut < total), total]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

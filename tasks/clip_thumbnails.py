@@ -31,6 +31,7 @@ from tasks.view import View, open_view
 
 VERSION = 1
 FRAMES_ON_SHEET = 20
+PICTURES_FRAMES = 24  # what is held at most, in frames
 SHEET_WIDTH = 1600  # px
 FORMATS = {"jpg": "jpeg", "webp": "webp", "vtt": "vtt"}
 
@@ -65,8 +66,8 @@ class _Made:
 
 
 def thumbnails_key(source_fingerprint: str, config: ClipThumbnailsConfig) -> StageKey:
-    inputs = (("output", source_fingerprint),)
-    return StageKey("clip_thumbnails", VERSION, config.parameters(), inputs, libraries=encoder_versions())
+    inputs, parameters = (("output", source_fingerprint),), config.parameters() | {"medium": "clip"}
+    return StageKey("thumbnails", VERSION, parameters, inputs, libraries=encoder_versions())
 
 
 @stage_task("thumbnails")
@@ -78,7 +79,8 @@ def clip_thumbnails(item: str, source: Picture, config: ClipThumbnailsConfig) ->
         run = current_run()
         state = ClipState.of(source)
         one = state.shape.height * state.shape.width * state.shape.channels * np.dtype(state.dtype).itemsize
-        refuse_memory(one * 24, run.limits.memory_bytes, f"pictures of a clip of {state.shape.width}×{state.shape.height}")
+        size = f"{state.shape.width}×{state.shape.height}"
+        refuse_memory(one * PICTURES_FRAMES, run.limits.memory_bytes, f"pictures of frames of {size}")
         task = _Task(
             OutputPlace(run.storage, source.frames),
             place,
@@ -100,7 +102,8 @@ class _Frames:
 
     def get(self, index: int) -> Pixels:
         _, height, width, _ = self._view.shape
-        return self._view.read((slice(index, index + 1), slice(0, height), slice(0, width)))[0]
+        frame: Pixels = self._view.read((slice(index, index + 1), slice(0, height), slice(0, width)))[0]
+        return frame
 
     def small(self, indices: Sequence[int], size: Size) -> list[Pixels]:
         held: dict[int, Pixels] = {}
@@ -161,7 +164,6 @@ class _Making:
         for number, indices in enumerate(plan.sheets(), start=1):
             names.append(f"sprites-{number}.jpg")
             self._picture(names[-1], sprite_sheet(self._frames.small(indices, self._fitting(max(cell))), cell))
-        self._sprite_names, self._sprite_plan, self._sprite_cell = names, plan, cell
         self.files["sprites.vtt"] = self._place.write_file("sprites.vtt", sprite_track(plan, cell, names).encode())
         self.shapes["sprites.vtt"] = [cell[1], cell[0]]
 
@@ -197,7 +199,7 @@ def published_clip_thumbnails(outcome: StageOutcome) -> Iterator[Published]:
     shapes = cast("dict[str, list[int]]", outcome.picture.facts["pictures"])
     for name, (width, height) in shapes.items():
         stem, extension = name.rsplit(".", 1)
-        role, _, number = stem.partition("-")
+        role = stem.partition("-")[0]
         entry = outcome.files[name]
         yield Published(
             role=role,
@@ -208,5 +210,5 @@ def published_clip_thumbnails(outcome: StageOutcome) -> Iterator[Published]:
             height=height,
             format=FORMATS[extension],
             fingerprint=outcome.picture.fingerprint,
-            suffix=f"-{number}" if number else "",
+            suffix=f"/{stem}" if role == "sprites" else "",  # a folder of their own: the track names the sheets
         )

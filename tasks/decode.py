@@ -144,11 +144,12 @@ def decode(item: str, source: str, probe: Probe, reading: DecodeConfig) -> Stage
 
     def compute(place: OutputPlace) -> StageWork:
         run = current_run()
-        with opened_asset(run.storage, probe.asset) as file:
-            with open_clip(
-                file, Path(source).name, max_pixels=int(run.settings.max_megapixels * 1e6), scan=probe.scan
-            ) as clip:
-                return _decode(run, item, place, clip, probe, reading)
+        pixels, name = int(run.settings.max_megapixels * 1e6), Path(source).name
+        with (
+            opened_asset(run.storage, probe.asset) as file,
+            open_clip(file, name, max_pixels=pixels, scan=probe.scan) as clip,
+        ):
+            return _decode(run, item, place, clip, probe, reading)
 
     return run_stage(item, key, None, compute)
 
@@ -308,5 +309,3 @@ class _Writing:
         write_times(self._place, timing.pts, timing.durations)
         keys = set(map(chunk_key, self._spec.indices()))
         return frames_entry(self._spec, {k: v for k, v in self._checksums.items() if k in keys}), timing
-
-

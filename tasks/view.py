@@ -124,7 +124,15 @@ class ConvertedView:
         else:
             planes = self._reader.read_planes(start, stop)
         rgb = to_rgb(planes, self._clip)
-        return tonemap(rgb, self._clip) if self._facts.tonemapped else rgb
+        return _ordinary(rgb, self._clip) if self._facts.tonemapped else rgb
+
+
+def _ordinary(rgb: Pixels, clip: ClipInfo) -> Pixels:
+    """A high dynamic range as an ordinary one, in the depth it came in."""
+    if rgb.dtype == np.uint16:
+        return tonemap(rgb, clip.colour.transfer)
+    deep = tonemap(rgb.astype(np.uint16) * 257, clip.colour.transfer)
+    return (deep // 257).astype(np.uint8)
 
 
 def open_view(place: OutputPlace) -> View:

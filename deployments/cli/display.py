@@ -41,6 +41,21 @@ class _Counter:
         self.total = 0
         self.done = 0
         self.parts: dict[tuple[str, str], float] = {}
+        self.stage_begun: dict[tuple[str, str], float] = {}
+
+    def begin(self, item: str, stage: str) -> None:
+        with self.lock:
+            self.parts[item, stage] = 0.0
+            self.stage_begun[item, stage] = time.monotonic()
+
+    def advance(self, item: str, stage: str, done: int, total: int) -> str:
+        """Note how far a stage is; what a stage does besides has no part of its own. Returns its speed in words."""
+        with self.lock:
+            if (item, stage) not in self.parts:
+                return ""
+            self.parts[item, stage] = min(1.0, done / max(1, total))
+            seconds = time.monotonic() - self.stage_begun[item, stage]
+        return f" · {done / seconds:.1f}/s" if seconds > 1 and total > 1 else ""
 
     def position(self) -> float:
         return self.done + sum(self.parts.values())
@@ -49,7 +64,7 @@ class _Counter:
         position = self.position()
         if position <= 0 or not self.total:
             return None
-        return (time.monotonic() - self.begun) * (self.total - position) / position
+        return (time.monotonic() - self.begun) * max(0.0, self.total - position) / position
 
 
 class Lines:
@@ -61,11 +76,11 @@ class Lines:
     def expect(self, stages: int) -> None:
         self._counter.total = stages
 
-    def started(self, item: str, stage: str) -> None: ...
+    def started(self, item: str, stage: str) -> None:
+        self._counter.begin(item, stage)
 
     def advanced(self, item: str, stage: str, done: int, total: int) -> None:
-        with self._counter.lock:
-            self._counter.parts[item, stage] = done / max(1, total)
+        self._counter.advance(item, stage, done, total)
 
     def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
         counter = self._counter
@@ -111,13 +126,14 @@ class Live:
             self._update("starting")
 
     def started(self, item: str, stage: str) -> None:
+        self._counter.begin(item, stage)
         with self._counter.lock:
             self._update(f"{stage} · {item[:40]}")
 
     def advanced(self, item: str, stage: str, done: int, total: int) -> None:
+        rate = self._counter.advance(item, stage, done, total)
         with self._counter.lock:
-            self._counter.parts[item, stage] = done / max(1, total)
-            self._update(f"{stage} · {item[:40]}")
+            self._update(f"{stage} · {item[:40]}{rate}")
 
     def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
         with self._counter.lock:

@@ -14,7 +14,7 @@ import click
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from deployments.cli.inspecting import report, runs, show
 from deployments.cli.models import models
-from deployments.cli.producing import demo, product
+from deployments.cli.producing import demo, product, video
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
 BAD_CHOICE = ("model_unknown", "weights_missing")  # of models; by code, so that nothing of theirs is imported
@@ -25,14 +25,14 @@ GRACE_S = 3.5  # for the run to say in ledger and server that it was interrupted
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="stillmotion")
 def stillmotion() -> None:
-    """Turn product photographs into publishable pictures: cut out, enlarge, compose, publish.
+    """Turn product photographs and video clips into publishable media.
 
     Exit status: 0 everything delivered, 1 something failed, 2 bad usage or not one readable input, 3 delivered except
     items that were stopped or deferred, 130 interrupted.
     """
 
 
-for command in (product, demo, runs, show, report, models):
+for command in (product, video, demo, runs, show, report, models):
     stillmotion.add_command(command)
 
 

@@ -63,16 +63,32 @@ def begin_server(*, dry_run: bool) -> ApiServer | None:
     return attach_or_start(home)
 
 
-def run(photos: tuple[str, ...], recipe: str, common: Common, server: ApiServer | None) -> Any:
-    """Run the product flow in this process, attached to the embedded Prefect server or the configured one."""
+@click.command()
+@click.argument("clips", nargs=-1, required=True, metavar="CLIP...")
+@click.option("--recipe", default="upscale", show_default=True, help="A recipe's name or a .json list of stages.")
+@common_options
+def video(clips: tuple[str, ...], recipe: str, **values: Any) -> int:
+    """Take clips through a recipe: upscale, smooth, passthrough, or your own list."""
+    server = begin_server(dry_run=values["dry_run"])
+    common = read_common(values)
+    summary = run(clips, recipe, common, server, flow="video")
+    show_summary(summary, common)
+    return int(summary.exit_status)
+
+
+def run(
+    sources: tuple[str, ...], recipe: str, common: Common, server: ApiServer | None, *, flow: str = "product"
+) -> Any:
+    """Run a flow in this process, attached to the embedded Prefect server or the configured one."""
     _hand_down(common, server)
     with _uncollected():
-        from deployments.cli.running import begin_torch, run_watched
+        from deployments.cli.running import begin_torch, run_product, run_video
     if server is not None:
         if server.started_here and common.settings.workers == 1:  # others would only take time from the server
             begin_torch()
         wait_until_ready(server)
-    return run_watched(photos, recipe, common, command=_command())
+    begin = {"product": run_product, "video": run_video}[flow]
+    return begin(sources, recipe, common, command=_command())
 
 
 def _hand_down(common: Common, server: ApiServer | None) -> None:

@@ -1,7 +1,7 @@
-"""Runs the product flow for a command and watches it. Imported only when something is to run: it imports Prefect."""
+"""Runs a flow for a command and watches it. Imported only when something is to run: it imports Prefect."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -13,31 +13,50 @@ from prefect.settings import temporary_settings
 from deployments.cli.display import open_display
 from deployments.cli.options import Common
 from flows.opening import watched_by
-from flows.order import ProductOrder
+from flows.order import Order, ProductOrder, VideoOrder
 from flows.product import plan_product, product
 from flows.summary import RunSummary
 from tasks.prefect_stage import value_of
 
 
-def run_watched(photos: tuple[str, ...], recipe: str, common: Common, *, command: str) -> RunSummary:
+def run_product(photos: Sequence[str], recipe: str, common: Common, *, command: str) -> RunSummary:
     """The product flow with a progress display; what it came to."""
-    order = ProductOrder.model_validate(
-        {
-            "photos": [str(Path(photo).absolute()) for photo in photos],
-            "recipe": str(Path(recipe).absolute()) if recipe.endswith(".json") else recipe,
-            "out": str(Path(common.out).absolute()),
-            "models": common.models,
-            "weights": common.weights,
-            "purpose": common.purpose,
-            "budget_usd": common.budget_usd,
-            "keep": common.keep,
-            "command": command,
-        }
-    )
+    order = ProductOrder.model_validate({"photos": _absolute(photos), **_shared(recipe, common, command)})
     if common.dry_run:
         return plan_product(order, common.settings)
+    return _watched(product, order)
+
+
+def run_video(clips: Sequence[str], recipe: str, common: Common, *, command: str) -> RunSummary:
+    """The video flow with a progress display; what it came to."""
+    from flows.video import plan_video, video
+
+    order = VideoOrder.model_validate({"clips": _absolute(clips), **_shared(recipe, common, command)})
+    if common.dry_run:
+        return plan_video(order, common.settings)
+    return _watched(video, order)
+
+
+def _absolute(sources: Sequence[str]) -> list[str]:
+    return [str(Path(source).absolute()) for source in sources]
+
+
+def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
+    return {
+        "recipe": str(Path(recipe).absolute()) if recipe.endswith(".json") else recipe,
+        "out": str(Path(common.out).absolute()),
+        "models": common.models,
+        "weights": common.weights,
+        "purpose": common.purpose,
+        "budget_usd": common.budget_usd,
+        "keep": common.keep,
+        "command": command,
+    }
+
+
+def _watched(flow: Any, order: Order) -> RunSummary:
     with open_display() as display, watched_by(display), _without_heartbeat():
-        state: Any = product(order, return_state=True)
+        state: Any = flow(order, return_state=True)
     return summary_of(state)
 
 

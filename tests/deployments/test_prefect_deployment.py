@@ -59,7 +59,7 @@ def test_a_run_that_crashes_is_closed_in_the_ledger_by_its_hook(tmp_path: Path) 
     recipe = parse_recipe("cutout")
     run_id = str(uuid4())
     with open_run(run_id, read_settings(), order, recipe, Silent()) as run:
-        begin_run(run, order, recipe, ["a"])
+        begin_run(run, "product", order, recipe, ["a"])
     close_crashed(None, FlowRun(run_id), Crashed(message="the pod went away"))
     close_crashed(None, FlowRun(str(uuid4())), Crashed(message="never began"))
     with open_ledger(read_settings().ledger).session("default") as session:

@@ -130,7 +130,7 @@ def _between(
     held = np.zeros(len(source), dtype=bool)
     held[-1] = True
     held[[cut - 1 for cut in cuts if 0 < cut < len(source)]] = True
-    held |= (following - source) > LONGEST_GAP_S / tick
+    held |= (following - source) > int(LONGEST_GAP_S / tick)
     fraction[held[first]] = 0.0
     return first.astype(np.int32), fraction.astype(np.float32)
 

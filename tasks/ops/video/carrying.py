@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import av
-
 from av.stream import Stream
 
 from datasets.notices import Notice

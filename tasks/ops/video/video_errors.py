@@ -100,3 +100,9 @@ def refusal(kind: type[ClipError], name: str, *, expected: str, came: str, remed
     """An error whose sentence and facts say what was expected, what came and what to do."""
     message = f"{name or 'the clip'}: expected {expected}, got {came}; {remedy}"
     return kind(message, expected=expected, came=came, remedy=remedy, **facts)
+
+
+class ClipDamagedError(ClipError):
+    """It can be read, and not all of what it promises is there or right."""
+
+    code = "clip_damaged"

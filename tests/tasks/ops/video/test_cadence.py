@@ -44,9 +44,9 @@ def test_nothing_is_mixed_across_a_cut_or_a_long_gap() -> None:
 def test_slow_motion_keeps_the_rate_and_says_how_long_it_became() -> None:
     source = timing([0, 1, 2, 3], 1, Fraction(1, 25))
     made = slowed(source, Fraction(2))
-    assert (made.stretch, made.timing.rate, len(made.first)) == (2, 25, 8)
+    assert (made.stretch, made.timing.rate, len(made.first)) == (Fraction(2), Fraction(25), 8)
     odd = slowed(source, Fraction(5, 2))
-    assert (odd.stretch, odd.timing.rate, len(odd.first)) == (Fraction(5, 2), 25, 10)
+    assert (odd.stretch, odd.timing.rate, len(odd.first)) == (Fraction(5, 2), Fraction(25), 10)
     assert odd.first.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
 
 
