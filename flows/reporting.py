@@ -17,18 +17,58 @@ from tasks.context import RunContext
 from tasks.intake import PREVIEW
 
 SHOWN_FIRST = ("placed", "rendered", "packshot", "composed", "cutout", "enlarged", "thumbnail")
+VIDEO = "video"  # the flow whose items are clips
 FindPlace = Callable[[str], OutputPlace]
 
 
 def write_report(run: RunContext, summary: RunSummary, folder: Path) -> RunSummary:
     """Write ``report.html`` beside the results and note its path in the summary; without a place it is left out."""
     path = folder / "report.html"
-    data = gather(run.ledger, run.storage, run.run_id, path)
     try:
-        write_atomically(path, render_report(data).encode())
+        write_atomically(path, page(run.ledger, run.storage, run.run_id, path))
     except OSError:
         return summary  # a full disk must not turn delivered pictures into a failed run
     return replace(summary, report=str(path))
+
+
+def page(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> bytes:
+    """The report of a run as it is to lie at a path.
+
+    Raises:
+        NotFoundError: The ledger knows no such run.
+    """
+    data = gather(ledger, storage, run_id, path)
+    with ledger.session(storage.tenant, read_only=True) as session:
+        record = session.find_run(data.run_id)
+    if record.flow != VIDEO:
+        return render_report(data).encode()
+    clips = _clips(ledger, storage, record, data, path)
+    return render_report(replace(data, items=()), clips).encode()
+
+
+def _clips(ledger: Ledger, storage: Storage, record: RunRecord, data: ReportData, path: Path) -> list[str]:
+    from flows.clip_reporting import clip_report
+    from flows.report_clips import clip_section
+
+    with ledger.session(storage.tenant, read_only=True) as session:
+        items, stages = session.items(record.run_id), session.stages(record.run_id)
+        outputs = session.outputs(record.run_id)
+    return [
+        clip_section(
+            clip_report(
+                lambda fingerprint: OutputPlace(storage, fingerprint),
+                item,
+                [stage for stage in stages if stage.item == item.item],
+                [output for output in outputs if output.item == item.item],
+                path,
+                status=shown.status,
+                bars=[bar for bar in data.stages if bar.item == item.item],
+                files=shown.outputs,
+            ),
+            number,
+        )
+        for number, (item, shown) in enumerate(zip(items, data.items, strict=True), start=1)
+    ]
 
 
 def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportData:

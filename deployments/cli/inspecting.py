@@ -160,11 +160,10 @@ def _lines(document: dict[str, Any]) -> Any:
 def report(run: str, out: str, tenant: str | None) -> int:
     """Write the report of a run again. RUN is the beginning of its id, or 'latest'."""
     from datasets.storage import write_atomically
-    from flows.report import render_report
-    from flows.reporting import gather
+    from flows.reporting import page
 
     _, storage, ledger = _books(tenant)
     path = Path(out).absolute()
-    write_atomically(path, render_report(gather(ledger, storage, run, path)).encode())
+    write_atomically(path, page(ledger, storage, run, path))
     click.echo(f"wrote {path}")
     return 0

@@ -158,4 +158,4 @@ def _hdr(frame: av.VideoFrame) -> dict[str, str]:
 
 
 def _side_data(frame: av.VideoFrame, kind: Type) -> SideData | None:
-    return next((data for data in frame.side_data if data.type == kind), None)
+    return frame.side_data.get(kind)
