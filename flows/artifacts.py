@@ -1,9 +1,18 @@
 """Prefect artifacts of a run: before and after side by side, the table of stages, the summary in words."""
 
 import base64
+import threading
+from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+import httpx
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
 
 from datasets.outputs import OutputPlace
 from flows.reporting import previews
@@ -24,6 +33,32 @@ def publish_artifacts(run: RunContext, summary: RunSummary) -> None:
         table=rows, key="stages", description="Every stage of every item, its time and its cache mark."
     )
     create_markdown_artifact(markdown=_words(summary), key="summary", description="What the run came to.")
+
+
+class ProgressArtifacts:
+    """A bar for every item in the Prefect UI. A server that does not answer must not stop the work."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, UUID] = {}
+        self._lock = threading.Lock()
+
+    def show(self, item: str, percent: float) -> None:
+        """Move the item's bar, 0 to 100. Outside a flow run, and after many items, nothing is shown."""
+        if FlowRunContext.get() is None:
+            return
+        try:
+            with self._lock:
+                self._move(item, percent)
+        except (PrefectException, httpx.HTTPError):
+            return
+
+    def _move(self, item: str, percent: float) -> None:
+        if item in self._bars:
+            update_progress_artifact(artifact_id=self._bars[item], progress=percent)
+        elif len(self._bars) < PICTURES_SHOWN:
+            made = create_progress_artifact(progress=percent, key="progress", description=item)
+            assert isinstance(made, UUID)
+            self._bars[item] = made
 
 
 def _picture(run: RunContext, item: ItemResult) -> None:

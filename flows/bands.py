@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from flows.artifacts import ProgressArtifacts
 from tasks.context import RunContext
 from tasks.progress import Progress
 
@@ -19,7 +20,7 @@ EVERY_S = 1.0  # how often the ledger is told
 
 
 class BandedProgress:
-    """Tells a display and, once a second for every item, the ledger."""
+    """Tells a display and, once a second for every item, the ledger and the Prefect UI."""
 
     def __init__(self, inner: Progress, passes: Sequence[str]) -> None:
         """
@@ -31,6 +32,7 @@ class BandedProgress:
         self._run: RunContext | None = None
         self._told: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._artifacts = ProgressArtifacts()
 
     def attach(self, run: RunContext) -> None:
         """From here on the ledger of this run is told too."""
@@ -70,10 +72,6 @@ class BandedProgress:
     def noted(self, message: str) -> None:
         self._inner.noted(message)
 
-    def whole(self, item: str) -> None:
-        """The item has arrived."""
-        self._note(item, 100.0, at_once=True)
-
     def _note(self, item: str, percent: float, *, at_once: bool = False) -> None:
         run, now = self._run, time.monotonic()
         if run is None:
@@ -84,3 +82,4 @@ class BandedProgress:
             self._told[item] = now
         with run.ledger.session(run.storage.tenant) as session:
             session.note_percent(run.run_id, item, round(percent, 1))
+        self._artifacts.show(item, percent)

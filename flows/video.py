@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from datasets.settings import Settings, read_settings
+from flows.bands import BANDS, BandedProgress
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
 from flows.clip_recipes import parse_clip_recipe
 from flows.clips import grouped_clip, plan_clip, process_clip
@@ -40,7 +41,17 @@ def run_video(order: VideoOrder, settings: Settings) -> RunSummary:
     """The flow's body: opens what the run needs, takes all clips through, writes report and artifacts."""
     reading, recipe = _recipe(order)
     process = partial(process_clip, reading=reading, recipe=recipe, out=order.out_folder)
-    return work("video", order, recipe, settings, process, stages=len(grouped_clip(recipe)) + 1)
+    groups = grouped_clip(recipe)
+    passes = ["+".join(step.config.stage_name for step in group) for group in groups]
+    return work(
+        "video",
+        order,
+        recipe,
+        settings,
+        process,
+        stages=len(groups) + 1,
+        watch=partial(BandedProgress, passes=[label for label in passes if label not in BANDS]),
+    )
 
 
 def plan_video(order: VideoOrder, settings: Settings) -> RunSummary:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
@@ -23,27 +23,49 @@ from flows.reporting import write_report
 from flows.summary import ItemResult, RunSummary
 from tasks.context import RunContext
 from tasks.ops.names import safe_item_names
-from tasks.progress import Silent
+from tasks.progress import Progress, Silent
+
+
+
+@runtime_checkable
+class Attached(Protocol):
+    """A progress that tells the run's own books, too."""
+
+    def attach(self, run: RunContext) -> None: ...
+
 
 Process = Callable[[str, str], ItemResult]  # an item's name and source to what became of it
 
 
-def work(flow: str, order: Order, recipe: Recipe, settings: Settings, process: Process, *, stages: int) -> RunSummary:
+def work(
+    flow: str,
+    order: Order,
+    recipe: Recipe,
+    settings: Settings,
+    process: Process,
+    *,
+    stages: int,
+    watch: Callable[[Progress], Progress] = lambda progress: progress,
+) -> RunSummary:
     """A flow's body: opens what the run needs, takes all items through, writes report and artifacts.
 
     Args:
         flow: Its name.
         process: Takes one item through the recipe; called in as many threads as there are workers.
         stages: How many stages an item goes through.
+        watch: Makes, of the caller's display, what is told of progress.
     """
     begun = time.perf_counter()
     names = safe_item_names(order.sources)
     _make_folder(order)
-    with open_run(_run_id(), settings, order, recipe, progress_of_caller()) as run:
+    progress = watch(progress_of_caller())
+    with open_run(_run_id(), settings, order, recipe, progress) as run:
         run.storage.sweep()
         sweep_parts(order.out_folder)
         begin_run(run, flow, order, recipe, names)
         run.progress.expect(len(names) * stages)
+        if isinstance(progress, Attached):
+            progress.attach(run)
         with alive(run):
             items = _process_all(run, process, list(zip(names, order.sources, strict=True)))
         summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun)

@@ -1,5 +1,6 @@
 """What a run holds while it goes: storage, ledger, executor, progress. Stages find it here; it never travels."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -47,6 +48,8 @@ class RunContext:
     def chunk_done(self, item: str, stage: str, done: int, total: int) -> None:
         """Tell the progress display, and end here if the run is being stopped."""
         self.progress.advanced(item, stage, done, total)
+        if done * 4 // max(1, total) > (done - 1) * 4 // max(1, total):
+            LOG.info("%s: %s has done %d of %d", item, stage, done, total)
         self.refuse_if_stopping()
 
 
@@ -54,6 +57,7 @@ class RunStoppedError(PipelineError):
     code = "run_stopped"
 
 
+LOG = logging.getLogger("stillmotion")
 _CURRENT: ContextVar[RunContext] = ContextVar("stillmotion_run")
 
 

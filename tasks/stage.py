@@ -4,6 +4,7 @@ Two runs that want the same output at the same time: the first holds the lease, 
 """
 
 import itertools
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from tasks.context import RunContext, current_run
 from tasks.executor import peak_memory_bytes
 
 _POSITIONS = itertools.count()  # keeps stages of one instant in their order
+LOG = logging.getLogger("stillmotion")
 WAIT_S = 0.1  # how often a waiting run looks whether the other one has finished
 
 
@@ -153,14 +155,19 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     run.refuse_if_stopping()
     begun, started_at = time.perf_counter(), datetime.now(UTC)
     run.progress.started(item, key.label)
+    LOG.info("%s: %s begins", item, key.label)
     try:
         manifest, work = _obtain(run, place, key, compute)
     except PipelineError as error:
         run.refuse_if_stopping()  # what fails while everything is being taken down says nothing about the item
-        _record_failure(run, item, key, error, time.perf_counter() - begun, started_at)
+        seconds = time.perf_counter() - begun
+        _record_failure(run, item, key, error, seconds, started_at)
+        LOG.error("%s: %s failed after %.2f s: %s [%s]", item, key.label, seconds, error, error.code)  # noqa: TRY400
         raise
     outcome = _outcome(item, key, source, manifest, work, time.perf_counter() - begun)
     record_stage(run, outcome, key, started_at)
+    how = "was in the store" if outcome.cached else f"took {outcome.seconds:.2f} s for {outcome.chunks} chunks"
+    LOG.info("%s: %s %s", item, key.label, how)
     run.progress.finished(item, key.label, seconds=outcome.seconds, cached=outcome.cached, skipped=None)
     return outcome
 

@@ -56,6 +56,7 @@ class LedgerSession:
     ) -> None:
         where = self._where(tables.items, run_id=run_id, item=item)
         values = {"status": status, "reasons": json_ready(list(reasons)), "asset_digest": asset_digest}
+        values |= {"percent": 100.0} if status == "delivered" else {}
         self._connection.execute(update(tables.items).where(*where).values(values))
 
     def note_percent(self, run_id: str, item: str, percent: float) -> None:

@@ -19,6 +19,7 @@ from deployments.prefect_profile import names_a_server
 
 QUIET = {  # Prefect's own console lines would stand between ours; its server still records the run
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "stillmotion",  # the lines of stages go to the server, too
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
