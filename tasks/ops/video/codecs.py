@@ -77,9 +77,7 @@ _ENTRIES = (
         min_side=16,
         min_pixels=128 * 128,
     ),
-    OutputCodec(
-        "av1", "libsvtav1", ("mp4", "mkv", "webm"), ("yuv420p", "yuv420p10le"), 28, "6", 63, min_side=16
-    ),
+    OutputCodec("av1", "libsvtav1", ("mp4", "mkv", "webm"), ("yuv420p", "yuv420p10le"), 28, "6", 63, min_side=16),
     OutputCodec(
         "vp9",
         "libvpx-vp9",

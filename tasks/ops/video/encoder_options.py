@@ -14,7 +14,8 @@ _MASTERING = struct.Struct("=20i2i")  # FFmpeg's AVMasteringDisplayMetadata: 10 
 _LIGHT = struct.Struct("=2I")  # FFmpeg's AVContentLightMetadata
 _CHROMATICITY_STEP = 50_000  # SMPTE ST 2086 as coded: units of 0.00002
 _LUMINANCE_STEP = 10_000  # and of 0.0001 candela per square metre
-_OPTION_NAMES = {"gbr": "rgb", "bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361", "bt2020c": "bt2020_cl"}
+_TRANSFER_NAMES = {"bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361"}  # where FFmpeg has two names
+_MATRIX_NAMES = {"gbr": "rgb", "bt2020c": "bt2020_cl"}
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def _colour(info: ClipInfo) -> dict[str, str]:
     colour = info.colour
     tags = {
         "color_primaries": colour.primaries,
-        "color_trc": _OPTION_NAMES.get(colour.transfer, colour.transfer),
-        "colorspace": "bt470bg" if colour.matrix == "bt470bg" else _OPTION_NAMES.get(colour.matrix, colour.matrix),
+        "color_trc": _TRANSFER_NAMES.get(colour.transfer, colour.transfer),
+        "colorspace": _MATRIX_NAMES.get(colour.matrix, colour.matrix),
         "color_range": "pc" if info.pixel_format.startswith("yuvj") else colour.range,
         "chroma_sample_location": colour.chroma_location,
     }

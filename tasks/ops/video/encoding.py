@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 
 from datasets.errors import FrameShapeError, PermanentError
 from datasets.planar import PLANAR, Planes
@@ -75,7 +78,7 @@ def encode_segment(
         ClipFormatError: The codec does not take the frames' format.
         EncodeError: The encoder refused.
     """
-    if not pts or len(pts) != len(durations) or any(b <= a for a, b in zip(pts, pts[1:], strict=False)):
+    if not pts or len(pts) != len(durations) or any(b <= a for a, b in pairwise(pts)):
         raise FrameShapeError(
             f"expected rising time stamps and as many durations, got {len(pts)} and {len(durations)}", count=len(pts)
         )
@@ -101,13 +104,22 @@ def _write(frames: Iterable[Planes], info: ClipInfo, settings: EncodeSettings, o
     with av.open(str(out), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
         container.metadata[TIMES_TAG] = times
         stream = _add_stream(container, info, settings)
-        for frame in _coded_frames(frames, info, stream.codec_context.pix_fmt or ""):
+        context = stream.codec_context
+        context.open()
+        for frame in _coded_frames(frames, info, context.pix_fmt or ""):
+            _tag(frame, context)
             frame.pts = count
-            frame.time_base = stream.codec_context.time_base
+            frame.time_base = context.time_base
             count += 1
             _mux(container, stream.encode(frame))
         _mux(container, stream.encode(None))
     return count
+
+
+def _tag(frame: av.VideoFrame, context: VideoCodecContext) -> None:
+    """ProRes takes colour tags from its frames; the context's options were read when it was opened."""
+    frame.color_primaries, frame.color_trc = context.color_primaries, context.color_trc
+    frame.colorspace, frame.color_range = context.colorspace, context.color_range
 
 
 def _add_stream(container: OutputContainer, info: ClipInfo, settings: EncodeSettings) -> av.VideoStream:
@@ -141,7 +153,7 @@ def _coded_frames(frames: Iterable[Planes], info: ClipInfo, coded: str) -> Itera
             yield frame_of(chunk, index, source, coded)
 
 
-def _mux(container: OutputContainer, packets: Sequence[av.Packet]) -> None:
+def _mux(container: OutputContainer, packets: Sequence["av.Packet[Stream]"]) -> None:
     for packet in packets:
         packet.time_base = _TICK
         packet.duration = 1
