@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.filter import Graph
+from PIL import Image
+from PIL._webp import WebPAnimEncoder
 
 from datasets.notices import Notice
 from tasks.ops.video.codecs import output_codec
@@ -15,7 +18,7 @@ from tasks.ops.video.segments import Segment
 
 _TICKS = {"gif": Fraction(1, 100), "webp": Fraction(1, 1000)}  # seconds, as the formats count
 _SHORTEST = {"gif": 2, "webp": 11}  # ticks; browsers show anything shorter for a tenth of a second
-_Timed = tuple[av.VideoFrame, int, int]
+_KEY_FRAMES = (3, 5)  # at least and at most so many frames apart: libwebp's own tools' choice for lossy frames
 
 
 def write_animation(segments: Sequence[Segment], settings: EncodeSettings, out: Path) -> tuple[Notice, ...]:
@@ -23,8 +26,10 @@ def write_animation(segments: Sequence[Segment], settings: EncodeSettings, out: 
 
     FFmpeg options. GIF: a palette of the whole clip (``palettegen=stats_mode=full``), ``paletteuse`` with
     ``dither=sierra2_4a:diff_mode=rectangle`` (error diffusion stays within what changed, so that still parts do not
-    crawl), ``final_delay`` for the last frame. WebP: ``libwebp_anim`` with ``quality`` and ``compression_level``.
-    Frames are read one at a time, twice for GIF.
+    crawl), ``final_delay`` for the last frame. WebP is libwebp's through
+    Pillow, by the encoder object behind its ``save``: ``save`` wants all frames at once, and FFmpeg's
+    ``libwebp_anim`` gives the last frame the mean duration and loses transparency. Frames are read one at a time,
+    twice for GIF.
 
     Args:
         segments: Of the whole clip.
@@ -37,10 +42,12 @@ def write_animation(segments: Sequence[Segment], settings: EncodeSettings, out: 
     times = _shown(segments, settings.codec)
     total = sum(len(each.pts) for each in segments)
     last = times[max(times)][1]
-    options = {"loop": "0", "fflags": "+bitexact"} | ({"final_delay": str(last)} if settings.codec == "gif" else {})
-    with av.open(str(out), "w", format=settings.container, container_options=options) as container:
-        write = _gif if settings.codec == "gif" else _webp
-        write(container, segments, times, settings)
+    if settings.codec == "webp":
+        out.write_bytes(_webp(segments, times, settings))
+    else:
+        options = {"loop": "0", "fflags": "+bitexact", "final_delay": str(last)}
+        with av.open(str(out), "w", format="gif", container_options=options) as container:
+            _gif(container, segments, times, settings)
     if len(times) == total:
         return ()
     facts: dict[str, object] = {"shown": len(times), "frames": total}
@@ -153,20 +160,17 @@ def _opaque(frame: av.VideoFrame) -> av.VideoFrame:
     return whole
 
 
-def _webp(
-    container: OutputContainer,
-    segments: Sequence[Segment],
-    times: dict[int, tuple[int, int]],
-    settings: EncodeSettings,
-) -> None:
-    codec, tick = output_codec("webp"), _TICKS["webp"]
-    quality = codec.quality if settings.quality is None else settings.quality
-    options = {"quality": f"{quality:g}", "compression_level": settings.preset or str(codec.preset)}
-    stream = container.add_stream(codec.encoder, rate=1000, options=options | {"flags": "+bitexact"})
-    assert isinstance(stream, av.VideoStream)
-    stream.pix_fmt, stream.codec_context.time_base, stream.codec_context.thread_count = "bgra", tick, 1
-    for place, frame in enumerate(_frames(segments, times, tick)):
-        if place == 0:
-            stream.width, stream.height = frame.width, frame.height
-        container.mux(stream.encode(_opaque(frame)))
-    container.mux(stream.encode(None))
+def _webp(segments: Sequence[Segment], times: dict[int, tuple[int, int]], settings: EncodeSettings) -> bytes:
+    codec = output_codec("webp")
+    quality = float((codec.quality or 0) if settings.quality is None else settings.quality)
+    effort = int(settings.preset or codec.preset or 0)
+    encoder: Any = None
+    for frame in _frames(segments, times, _TICKS["webp"]):
+        picture = Image.fromarray(_opaque(frame).to_ndarray(format="rgba"), "RGBA")
+        if encoder is None:
+            encoder = WebPAnimEncoder(picture.size, 0, 0, False, *_KEY_FRAMES, False, False)
+        encoder.add(picture.getim(), frame.pts, False, quality, 100, effort)
+    start, length = times[max(times)]
+    encoder.add(None, start + length, False, quality, 100, 0)
+    written: bytes = encoder.assemble(b"", b"", b"")
+    return written

@@ -90,7 +90,7 @@ _ENTRIES = (
     OutputCodec("prores4444", "prores_ks", ("mov", "mkv"), ("yuv444p10le", "yuva444p10le"), keeps_rgb=False),
     OutputCodec("ffv1", "ffv1", ("mkv",), tuple(PLANAR), keeps_rgb=True),
     OutputCodec("gif", "gif", ("gif",), ("gbrp", "gbrap"), keeps_rgb=True, animation=True),
-    OutputCodec("webp", "libwebp_anim", ("webp",), ("gbrp", "gbrap"), 85, "4", 100, keeps_rgb=True, animation=True),
+    OutputCodec("webp", "libwebp", ("webp",), ("gbrp", "gbrap"), 85, "4", 100, keeps_rgb=True, animation=True),
 )
 CODECS: dict[str, OutputCodec] = {each.name: each for each in _ENTRIES}
 _RGB = {

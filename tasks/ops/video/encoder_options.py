@@ -57,7 +57,7 @@ def encoder_options(settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
     - libvpx-vp9: ``b=0`` with ``crf`` for constant quality; ``row-mt=0``; ``auto-alt-ref=0`` with alpha, whose two
       streams would otherwise show different frames.
     - prores_ks: ``profile=4444``, ``alpha_bits=16``.
-    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading), ``slices=4``, every frame a key frame.
+    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading), every frame a key frame.
 
     Args:
         settings: The recipe's.
@@ -121,7 +121,7 @@ def _prores(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> 
 
 
 def _ffv1(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> dict[str, str]:
-    return {"level": "3", "slicecrc": "1", "slices": "4", "g": "1", "coder": "1", "context": "0"}
+    return {"level": "3", "slicecrc": "1", "g": "1", "coder": "1", "context": "0"}
 
 
 _OWN = {

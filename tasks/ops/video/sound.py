@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ _AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_
 _BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 80_000}  # bits per second, beyond which few hear a difference
 _SAMPLES = {"aac": "fltp", "libopus": "flt"}
 _LAYOUTS = {"5.1(side)": "5.1", "5.0(side)": "5.0"}  # opus knows the other of two namesakes
+_LATER_STEP = 0.37  # of half a window; see _lead
 _TEMPO_STEP = 2.0  # atempo skips samples beyond, and refuses less than a half
 
 
@@ -80,18 +82,15 @@ def _stretched(
     """Frames of exactly the length wanted, each with the time at which the source's sound begins."""
     taken = given = 0
     out: _Chain | None = None
-    frame: AudioFrame | None = None
-    source_rate = rate
+    source_rate, first = rate, Fraction(0)
     for frame, first in _steady(source, index):
-        if out is None:
-            source_rate = frame.sample_rate
-            tempo = [("atempo", f"tempo={each}") for each in tempo_steps(1 / stretch)] if stretch != 1 else []
-            out = _Chain(frame, [*tempo, ("aresample", f"{rate}"), _format(samples, layout, rate)])
+        source_rate = frame.sample_rate
+        out = out or _tempo(frame, [_format(samples, layout, rate)], stretch)
         taken += frame.samples
         for each in out.push(frame):
             given += each.samples
             yield each, first
-    if out is None or frame is None:
+    if out is None:
         return
     wanted = round(taken * stretch * rate / source_rate)
     for each in out.push(None):
@@ -102,8 +101,18 @@ def _stretched(
         yield _silence(samples, layout, rate, wanted - given), first
 
 
+def _tempo(like: AudioFrame, last: list[tuple[str, str]], stretch: Fraction) -> "_Chain":
+    """A chain that stretches, its lead of silence already in it."""
+    steps = tempo_steps(1 / stretch) if stretch != 1 else []
+    tempo = [("atempo", f"tempo={each}") for each in steps]
+    chain = _Chain(like, [*tempo, ("aresample", ""), *last])
+    if lead := _lead(steps, like.sample_rate):
+        chain.feed(_silence(like.format.name, like.layout.name, like.sample_rate, lead))
+    return chain
+
+
 def _steady(source: Path, index: int) -> Iterator[tuple[AudioFrame, Fraction]]:
-    """Decoded frames without gaps, as they are coded, with the time of the first."""
+    """Decoded frames without gaps, as numbers of 32 bits, with the time of the first."""
     with av.open(str(source), "r") as opened:
         stream = opened.streams[index]
         assert isinstance(stream, AudioStream)
@@ -113,7 +122,7 @@ def _steady(source: Path, index: int) -> Iterator[tuple[AudioFrame, Fraction]]:
             assert isinstance(frame, AudioFrame)
             if chain is None:
                 first = (frame.pts or 0) * (frame.time_base or Fraction(1))
-                shape = _format(frame.format.name, frame.layout.name, frame.sample_rate)
+                shape = _format("fltp", frame.layout.name, frame.sample_rate)
                 chain = _Chain(frame, [("aresample", "async=1"), shape])
             for each in chain.push(frame):
                 yield each, first
@@ -130,6 +139,19 @@ def tempo_steps(tempo: Fraction) -> list[float]:
         steps.append(step)
         value /= step
     return [*steps, value]
+
+
+def _lead(steps: list[float], rate: int) -> int:
+    """Samples of silence to put before sound so that ``atempo`` keeps it in time.
+
+    A step leaves out the first half of its window, the power of two from a 24th of a second on; a later one less,
+    which is measured: clicks came early by 42 ms at half speed and by 216 ms at an eighth without the lead.
+    """
+    half = (1 << (rate // 24 - 1).bit_length()) / 2
+    shares = [1.0] + [_LATER_STEP] * (len(steps) - 1)
+    return round(
+        sum(half * share * prod(steps[:place]) for place, share in zip(range(len(steps)), shares, strict=False))
+    )
 
 
 def _format(samples: str, layout: str, rate: int) -> tuple[str, str]:
@@ -154,9 +176,13 @@ class _Chain:
         ]
         self._graph.link_nodes(*nodes).configure()
 
+    def feed(self, frame: AudioFrame | None) -> None:
+        """Put a frame in; None ends it."""
+        self._graph.push(frame)
+
     def push(self, frame: AudioFrame | None) -> Iterator[AudioFrame]:
         """Put a frame in, take out what is ready; None ends it."""
-        self._graph.push(frame)
+        self.feed(frame)
         while True:
             try:
                 ready = self._graph.pull()
