@@ -11,6 +11,7 @@ from av.stream import Stream
 
 from datasets.notices import Notice
 from tasks.ops.video.codecs import ContainerName
+from tasks.ops.video.sources import open_source
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only in its stubs
@@ -101,7 +102,7 @@ def plan_carry(
         stretch: How many times longer the clip becomes; sound is then stretched, its pitch kept.
         keep_sound: False leaves sound out.
     """
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         streams = [(each.index, each.type, _codec(each)) for each in opened.streams]
         metadata = {name: opened.metadata[name] for name in _SAFE if name in opened.metadata}
         chapters = tuple(_chapter(each) for each in opened.chapters()) if container not in _SILENT else ()
@@ -158,7 +159,7 @@ def copied_packets(source: Path, index: int) -> Iterator["av.Packet[Stream]"]:
 
     Each stream has a reader of its own, so that a badly interleaved source is not held in memory.
     """
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         for packet in opened.demux(opened.streams[index]):
             if packet.size:
                 yield packet

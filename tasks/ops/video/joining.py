@@ -22,6 +22,7 @@ from tasks.ops.video.encoder_options import EncodeSettings
 from tasks.ops.video.encoding import EncodeError
 from tasks.ops.video.segments import Segment, read_segments, timings
 from tasks.ops.video.sound import add_sound, coded_sound
+from tasks.ops.video.sources import open_source
 from tasks.ops.video.subtitles import add_subtitles, coded_subtitles
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _start(parts: Sequence[Segment], source: Path | None, plan: CarryPlan) -> Fr
     tick = parts[0].time_base
     starts = [parts[0].pts[0] * tick]
     if source is not None and plan.streams:
-        with av.open(str(source), "r") as opened:
+        with open_source(source) as opened:
             for each in plan.streams:
                 stream = opened.streams[each.index]
                 if each.kind == "audio" and stream.start_time is not None and stream.time_base is not None:
@@ -170,7 +171,7 @@ def _video_packets(
 def _carried_packets(
     container: OutputContainer, source: Path, carried: Carried, plan: CarryPlan, start: Fraction
 ) -> Iterator[_Timed]:
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         template = opened.streams[carried.index]
         stream, packets = _carry_one(container, source, template, carried, plan, start)
         stream.disposition = template.disposition

@@ -16,6 +16,8 @@ from av.filter.context import FilterContext
 from av.stream import Stream
 from numpy.typing import NDArray
 
+from tasks.ops.video.sources import open_source
+
 _OPUS_RATE = 48_000  # Hz; the only one that opus plays at
 _AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
 _BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 80_000}  # bits per second, beyond which few hear a difference
@@ -113,7 +115,7 @@ def _tempo(like: AudioFrame, last: list[tuple[str, str]], stretch: Fraction) -> 
 
 def _steady(source: Path, index: int) -> Iterator[tuple[AudioFrame, Fraction]]:
     """Decoded frames without gaps, as numbers of 32 bits, with the time of the first."""
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         stream = opened.streams[index]
         assert isinstance(stream, AudioStream)
         chain: _Chain | None = None

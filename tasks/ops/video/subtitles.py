@@ -9,6 +9,8 @@ from av.container import OutputContainer
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
+from tasks.ops.video.sources import open_source
+
 _TICK = Fraction(1, 1000)
 
 
@@ -40,7 +42,7 @@ def coded_subtitles(
         stretch: How many times longer the clip is.
         start: Seconds in the stretched clip that become zero.
     """
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         given = opened.streams[index]
         assert isinstance(given, SubtitleStream)
         for packet in opened.demux(given):
