@@ -104,7 +104,7 @@ def plan_carry(
     """
     with open_source(source) as opened:
         streams = [(each.index, each.type, _codec(each)) for each in opened.streams]
-        metadata = {name: opened.metadata[name] for name in _SAFE if name in opened.metadata}
+        metadata = {name.lower(): text for name, text in opened.metadata.items() if name.lower() in _SAFE}
         chapters = tuple(_chapter(each) for each in opened.chapters()) if container not in _SILENT else ()
     carried: list[Carried] = []
     notices: list[Notice] = []

@@ -59,8 +59,8 @@ def encoder_options(settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
     - libvpx-vp9: ``b=0`` with ``crf`` for constant quality; ``row-mt=0``; ``auto-alt-ref=0`` with alpha, whose two
       streams would otherwise show different frames.
     - prores_ks: ``profile=4444``, ``alpha_bits=16``.
-    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading); ``level=1``, which has no slices, for 4:1:1 and
-      4:1:0 (their last colour column is lost between slices) and for pictures too small to slice; every frame a key frame.
+    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading); ``level=1``, which has no slices, for 4:1:1
+      and 4:1:0 (their last colour column is lost between slices) and for pictures too small to slice; ``g=1``.
 
     Args:
         settings: The recipe's.

@@ -11,7 +11,6 @@ from typing import Any
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError
-from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 
 from datasets.errors import FrameShapeError, PermanentError
@@ -23,6 +22,7 @@ from tasks.ops.video.packing import coded_format, frame_of
 
 _TICK = Fraction(1, 1000)  # Matroska's; a segment counts frames in it, the true time stamps are in its tag
 TIMES_TAG = "TIMES"
+_MOST_REORDERED = 1000  # packets; far more than any encoder here
 _ANY_RATE = Fraction(25)  # a single frame has none, and encoders ask for one
 _THREADED = 8  # bits: x264 with two threads gave two different files in 20 for 10 bits, never for 8
 
@@ -106,13 +106,14 @@ def _write(frames: Iterable[Planes], info: ClipInfo, settings: EncodeSettings, o
         stream = _add_stream(container, info, settings)
         context = stream.codec_context
         context.open()
+        place = 0
         for frame in _coded_frames(frames, info, context.pix_fmt or ""):
             _tag(frame, context)
             frame.pts = count
             frame.time_base = context.time_base
             count += 1
-            _mux(container, stream.encode(frame))
-        _mux(container, stream.encode(None))
+            place = _mux(container, stream.encode(frame), place)
+        _mux(container, stream.encode(None), place)
     return count
 
 
@@ -153,8 +154,15 @@ def _coded_frames(frames: Iterable[Planes], info: ClipInfo, coded: str) -> Itera
             yield frame_of(chunk, index, source, coded)
 
 
-def _mux(container: OutputContainer, packets: Sequence["av.Packet[Stream]"]) -> None:
+def _mux(container: OutputContainer, packets: Sequence["av.Packet[av.VideoStream]"], place: int) -> int:
+    """Write packets that follow ``place`` others.
+
+    Decoding times are given anew when segments are joined; x265's own are wrong for a single frame.
+    """
     for packet in packets:
         packet.time_base = _TICK
         packet.duration = 1
+        packet.dts = place - _MOST_REORDERED
         container.mux(packet)
+        place += 1
+    return place

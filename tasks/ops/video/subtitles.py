@@ -24,6 +24,8 @@ def add_subtitles(container: OutputContainer, encoder: str, source: SubtitleStre
     """
     stream = container.add_stream(encoder)
     assert isinstance(stream, SubtitleStream)
+    if not source.codec_context.is_open:
+        source.codec_context.open()  # only then it has a header
     stream.codec_context.time_base = _TICK
     stream.codec_context.subtitle_header = source.codec_context.subtitle_header
     stream.time_base = _TICK

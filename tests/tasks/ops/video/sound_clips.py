@@ -105,6 +105,12 @@ def _rows(frame: av.VideoFrame, place: int, dtype: Any) -> NDArray[Any]:
     return np.frombuffer(bytes(plane), dtype).reshape(plane.height, -1)
 
 
+def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    """What is told beside a decoded frame, by its name."""
+    beside: Any = frame.side_data
+    return {each.type.name: bytes(each) for each in beside}
+
+
 def packets(path: Path, kind: str, number: int = 0) -> list[tuple[Fraction, bytes]]:
     """(time of presentation in seconds, bytes) of a stream's packets."""
     with av.open(str(path)) as container:

@@ -13,7 +13,7 @@ from tasks.ops.video.clip import Colour
 from tasks.ops.video.codecs import ContainerName
 from tasks.ops.video.encoder_options import EncodeSettings
 from tasks.ops.video.joining import join
-from tests.tasks.ops.video.sound_clips import clip_info, decoded, slope, uneven, write_segments
+from tests.tasks.ops.video.sound_clips import clip_info, decoded, side_data, slope, uneven, write_segments
 
 NOTHING = CarryPlan()
 PRIMARIES = (34_000, 16_000, 13_250, 34_500, 7_500, 3_000, 15_635, 16_450)  # BT.2020 and D65 in 50,000ths
@@ -35,7 +35,7 @@ def test_high_dynamic_range_is_told_as_it_was(tmp_path: Path, codec: str) -> Non
     join(write_segments(planes, info, settings, tmp_path, cuts=[0]), None, NOTHING, info, settings, out)
     frame = decoded(out)[0]
     assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (9, 16, 9, 1)  # H.273
-    told = {each.type.name: bytes(each) for each in frame.side_data}
+    told = side_data(frame)
     assert told["CONTENT_LIGHT_LEVEL"] == struct.pack("=2I", 1000, 400)
     numbers = struct.unpack("=20i2i", told["MASTERING_DISPLAY_METADATA"][:88])
     got = [a / b for a, b in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
@@ -70,7 +70,7 @@ def test_shape_colour_and_orientation_are_in_the_file(
     with av.open(str(out)) as opened:
         assert opened.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
     assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (6, 6, 6, 1)
-    matrix = [struct.unpack("=9i", bytes(each)) for each in frame.side_data if each.type.name == "DISPLAYMATRIX"]
+    matrix = [struct.unpack("=9i", each) for name, each in side_data(frame).items() if name == "DISPLAYMATRIX"]
     # A column vector (x, y) is seen at (a x + c y, b x + d y), y downwards: mirrored first, then turned clockwise.
     expected = {
         (0, False): [],
