@@ -14,6 +14,9 @@
     │   ├── UnreadableError              unreadable            tasks/intake.py
     │   ├── IntakeError                  and its leaves        tasks/ops/photo_errors.py
     │   ├── FormatLimitError             format_limit          tasks/ops/encode.py
+    │   ├── ClipFormatError              clip_format           tasks/ops/video/codecs.py
+    │   ├── EncodeError                  encode_failed         tasks/ops/video/encoding.py
+    │   ├── SegmentMismatchError         segment_mismatch      tasks/ops/video/segments.py
     │   ├── LutInvalidError              lut_invalid           tasks/ops/lut.py
     │   ├── FrameShapeError              frame_shape
     │   ├── PlanTooLargeError            plan_too_large

@@ -103,7 +103,7 @@ def _fill(
         video = _video_stream(container, first, info, settings, parts[0].time_base)
         start = _start(parts, source, plan)
         container.set_chapters(_chapters(plan, start))
-        sources = [_video_packets(parts, video, start, by_steps=settings.container in ("mp4", "mov"))]
+        sources = [_video_packets(parts, video, start)]
         for carried in plan.streams if source else ():
             assert source is not None
             sources.append(_carried_packets(container, source, carried, plan, start))
@@ -156,12 +156,10 @@ def _chapters(plan: CarryPlan, start: Fraction) -> list["Chapter"]:
     return found
 
 
-def _video_packets(
-    parts: Sequence[Segment], stream: av.VideoStream, start: Fraction, *, by_steps: bool
-) -> Iterator[_Timed]:
+def _video_packets(parts: Sequence[Segment], stream: av.VideoStream, start: Fraction) -> Iterator[_Timed]:
     tick = parts[0].time_base
     offset = int(start / tick)
-    for timing, packet in timings(parts, by_steps=by_steps):
+    for timing, packet in timings(parts):
         packet.stream = stream
         packet.time_base = tick
         packet.pts, packet.dts, packet.duration = timing.pts - offset, timing.dts - offset, timing.duration

@@ -116,37 +116,31 @@ def packets_of(segment: Segment) -> Iterator[tuple[int, "av.Packet[av.VideoStrea
         )
 
 
-def reorder_delay(segments: Sequence[Segment]) -> int:
-    """By how many packets at most decoding runs ahead of presentation."""
-    return max(place - rank for each in segments for place, (rank, _) in enumerate(packets_of(each)))
+def reorder_delay(segments: Sequence[Segment]) -> tuple[int, int]:
+    """(by how many packets at most decoding runs ahead of presentation, duration of the frame decoded last)."""
+    delay = rank = 0
+    for segment in segments:
+        for place, (rank, _) in enumerate(packets_of(segment)):
+            delay = max(delay, place - rank)
+    return delay, segments[-1].durations[rank]
 
 
-def timings(segments: Sequence[Segment], *, by_steps: bool) -> Iterator[tuple[Timing, "av.Packet[av.VideoStream]"]]:
+def timings(segments: Sequence[Segment]) -> Iterator[tuple[Timing, "av.Packet[av.VideoStream]"]]:
     """Every packet of the clip in decoding order, with its time stamps.
 
     With D the delay of reordering, a packet's decoding time is the presentation time that lies D places before its
     own place: never later than its presentation, and rising over the joints of segments, whatever the frames'
-    durations are. The first D lie before the clip by as much as the last D frames last, so that decoding takes as
-    long as presentation.
-
-    Args:
-        segments: Of one clip, in order.
-        by_steps: Whether the container knows a frame's duration only as the step to the next decoding time (MP4): the
-            last packet is then given what makes the track as long as the clip.
+    durations are. The first D lie before the clip, by so much that decoding takes as long as presentation: MP4 writes
+    the length of a track as the sum of its decoding steps and the duration of the frame decoded last.
     """
-    delay = reorder_delay(segments)
+    delay, final = reorder_delay(segments)
     times = [time for each in segments for time in each.pts]
-    durations = [duration for each in segments for duration in each.durations]
-    ahead = max(delay, times[-1] + durations[-1] - times[-delay]) if delay else 0
+    end = times[-1] + segments[-1].durations[-1]
+    ahead = max(delay, end - times[-1 - delay] - final)
     decoding = [times[0] - ahead + ahead * place // max(1, delay) for place in range(delay)] + times
     first = place = 0
-    end = times[-1] + durations[-1]
     for segment in segments:
         for rank, packet in packets_of(segment):
-            duration = segment.durations[rank]
-            if by_steps and place == len(times) - 1:
-                length = end - times[0] - (decoding[place] - decoding[0])
-                duration = max(1, min(length, end - times[first + rank]))
-            yield Timing(times[first + rank], decoding[place], duration), packet
+            yield Timing(times[first + rank], decoding[place], segment.durations[rank]), packet
             place += 1
         first += len(segment.pts)

@@ -118,8 +118,10 @@ def packets(path: Path, kind: str, number: int = 0) -> list[tuple[Fraction, byte
         return [((each.pts or 0) * each.time_base, bytes(each)) for each in container.demux(stream) if each.size]
 
 
-def write_beep(path: Path, container: str, codec: str, *, rate: int = 44_100, late_s: float = 0.0) -> Path:
-    """Four seconds of black with one white frame, and a beep that starts with it; the sound starts late."""
+def write_beep(
+    path: Path, container: str, codec: str, *, rate: int = 44_100, late_s: float = 0.0, late_frames: int = 0
+) -> Path:
+    """Four seconds of black with one white frame, and a beep at 2 s; the sound or the pictures start late."""
     with av.open(str(path), "w", format=container) as out:
         video = out.add_stream("libx264", rate=25, options={"crf": "20", "preset": "ultrafast"})
         sound = out.add_stream(codec, rate=rate)
@@ -129,19 +131,19 @@ def write_beep(path: Path, container: str, codec: str, *, rate: int = 44_100, la
         video.pix_fmt, video.codec_context.time_base = "yuv420p", Fraction(1, 25)
         sound.codec_context.layout = "stereo"
         out.metadata.update({"title": "A lamp", "location": "+52.5+013.4/", "creation_time": "2020-01-01T00:00:00Z"})
-        coded = [*_flashes(video), *_beeps(sound, rate, late_s)]
+        coded = [*_flashes(video, late_frames), *_beeps(sound, rate, late_s)]
         for packet in sorted(coded, key=lambda each: (each.dts or 0) * each.time_base):
             out.mux(packet)
     return path
 
 
-def _flashes(video: av.VideoStream) -> list[Any]:
+def _flashes(video: av.VideoStream, late_frames: int) -> list[Any]:
     found: list[Any] = []
     for place in range(100):
         frame = av.VideoFrame(64, 64, "yuv420p")
         for plane, value in zip(frame.planes, (235 if place == FLASH else 16, 128, 128), strict=True):
             plane.update(bytes([value]) * plane.buffer_size)
-        frame.pts, frame.time_base = place, Fraction(1, 25)
+        frame.pts, frame.time_base = place + late_frames, Fraction(1, 25)
         found += video.encode(frame)
     return found + video.encode(None)
 

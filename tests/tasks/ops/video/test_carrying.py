@@ -88,6 +88,14 @@ def test_a_beep_stays_with_its_flash(
     assert beep_s(out)[0] - flash_s(out) == pytest.approx(beep_s(source)[0] - flash_s(source), abs=0.002)
 
 
+@pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "webm"])
+def test_sound_before_the_first_picture_is_kept(tmp_path: Path, container: ContainerName) -> None:
+    source = write_beep(tmp_path / "source", "matroska", "flac", late_frames=60)
+    out = deliver(source, container, tmp_path)
+    assert beep_s(out)[0] == pytest.approx(2.0, abs=0.025)  # AAC may start with one frame of filling
+    assert flash_s(out) - beep_s(out)[0] == pytest.approx(60 / 25, abs=0.002)
+
+
 @pytest.mark.parametrize("stretch", [Fraction(5, 2), Fraction(4), Fraction(2), Fraction(1, 3)])
 @pytest.mark.parametrize("container", ["mp4", "webm"])
 def test_stretched_sound_stays_with_its_flash_and_lasts_as_long(
@@ -101,6 +109,7 @@ def test_stretched_sound_stays_with_its_flash_and_lasts_as_long(
     expected = round(3.75 * 44_100 * stretch * rate / 44_100)
     filling = 2 * 1024 if container == "mp4" else 0  # AAC codes whole frames; the edit list says where sound ends
     assert 0 <= count - expected <= filling
+    assert b"Lavc" not in out.read_bytes()
     again = tmp_path / "again"
     again.mkdir()
     assert deliver(source, container, again, stretch=stretch).read_bytes() == out.read_bytes()
