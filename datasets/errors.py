@@ -16,6 +16,9 @@
     │   ├── ColourUnsupportedError       colour_unsupported    tasks/ops/video/matrices.py
     │   ├── HdrUnsupportedError          hdr_unsupported       tasks/ops/video/hdr.py
     │   ├── FormatLimitError             format_limit          tasks/ops/encode.py
+    │   ├── ClipFormatError              clip_format           tasks/ops/video/codecs.py
+    │   ├── EncodeError                  encode_failed         tasks/ops/video/encoding.py
+    │   ├── SegmentMismatchError         segment_mismatch      tasks/ops/video/segments.py
     │   ├── LutInvalidError              lut_invalid           tasks/ops/lut.py
     │   ├── FrameShapeError              frame_shape
     │   ├── PlanTooLargeError            plan_too_large

@@ -1,16 +1,20 @@
-"""What goes into the delivered clip beside its pictures: sound, subtitles, chapters and names, as they are if possible."""
+"""What goes into the delivered clip beside its pictures: sound, subtitles, chapters, names, unchanged if possible."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import av
 from av.stream import Stream
 
 from datasets.notices import Notice
 from tasks.ops.video.codecs import ContainerName
+from tasks.ops.video.sources import open_source
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in its stubs
 
 Kind = Literal["audio", "subtitle"]
 Action = Literal["copy", "transcode"]
@@ -30,7 +34,7 @@ _COPIED_SUBTITLES: Mapping[str, frozenset[str]] = {
     "mkv": frozenset({"subrip", "ass", "ssa", "webvtt"}),
     "webm": frozenset({"webvtt"}),
 }
-_AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "aac", "webm": "libopus"}
+_AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "libopus", "webm": "libopus"}
 _SUBTITLE_CODEC = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"}
 _SAFE = ("title", "artist", "album", "genre", "copyright", "comment", "description", "show", "track")
 _SILENT: tuple[ContainerName, ...] = ("gif", "webp")
@@ -54,17 +58,34 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class ClipChapter:
+    """A named part of the source.
+
+    Attributes:
+        start: Seconds.
+        end: Seconds.
+        title: Empty where it has none.
+    """
+
+    start: Fraction
+    end: Fraction
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class CarryPlan:
     """What is taken over from a source, and how.
 
     Attributes:
         streams: In the source's order.
+        chapters: In the source's time.
         metadata: Of the file: title and the like; never a place, a device or a date.
         stretch: How many times longer the clip is than its source.
         notices: What changes or is left out.
     """
 
     streams: tuple[Carried, ...] = ()
+    chapters: tuple[ClipChapter, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     stretch: Fraction = Fraction(1)
     notices: tuple[Notice, ...] = ()
@@ -81,9 +102,10 @@ def plan_carry(
         stretch: How many times longer the clip becomes; sound is then stretched, its pitch kept.
         keep_sound: False leaves sound out.
     """
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         streams = [(each.index, each.type, _codec(each)) for each in opened.streams]
-        metadata = {name: opened.metadata[name] for name in _SAFE if name in opened.metadata}
+        metadata = {name.lower(): text for name, text in opened.metadata.items() if name.lower() in _SAFE}
+        chapters = tuple(_chapter(each) for each in opened.chapters()) if container not in _SILENT else ()
     carried: list[Carried] = []
     notices: list[Notice] = []
     for index, kind, codec in streams[: None if container not in _SILENT else 0]:
@@ -92,7 +114,12 @@ def plan_carry(
         notices += [notice] if notice else []
     if container in _SILENT and any(kind == "audio" for _, kind, _ in streams):
         notices.append(Notice("sound_dropped", f"{container} holds no sound; the clip is delivered without."))
-    return CarryPlan(tuple(carried), metadata, stretch, tuple(notices))
+    return CarryPlan(tuple(carried), chapters, metadata, stretch, tuple(notices))
+
+
+def _chapter(chapter: "Chapter") -> ClipChapter:
+    tick = chapter["time_base"] or Fraction(1)
+    return ClipChapter(chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", ""))
 
 
 def _codec(stream: Stream) -> str:
@@ -103,33 +130,36 @@ def _decide(
     index: int, kind: str, codec: str, container: str, *, stretched: bool, keep_sound: bool
 ) -> tuple[Carried | None, Notice | None]:
     facts: dict[str, object] = {"stream": index, "codec": codec, "container": container}
-    if kind == "audio" and keep_sound:
-        if codec in _COPIED_AUDIO[container] and not stretched:
-            return Carried(index, "audio", "copy", codec), None
-        reason = "the clip's time is stretched" if stretched else f"{container} does not hold {codec}"
-        notice = Notice("sound_transcoded", f"Sound stream {index} was coded again: {reason}.", facts)
-        return Carried(index, "audio", "transcode", _AUDIO_CODEC[container]), notice
-    if kind == "subtitle":
-        if codec in _COPIED_SUBTITLES[container]:
-            return Carried(index, "subtitle", "copy", codec), None
-        if codec in _TEXT:
-            message = f"Subtitles {index} became {_SUBTITLE_CODEC[container]}: {container} does not hold {codec}."
-            one = Carried(index, "subtitle", "transcode", _SUBTITLE_CODEC[container])
-            return one, Notice("subtitles_converted", message, facts)
-    if kind == "video" and index == 0:
-        return None, None
-    code = {"audio": "sound_dropped", "subtitle": "subtitles_dropped"}.get(kind, "stream_dropped")
     if kind == "video":
         return None, None
-    return None, Notice(code, f"Stream {index} ({kind} {codec}) is left out of {container}.", facts)
+    if kind == "audio" and keep_sound:
+        return _sound(index, codec, container, facts, stretched=stretched)
+    if kind == "subtitle" and codec in _COPIED_SUBTITLES[container]:
+        return Carried(index, "subtitle", "copy", codec), None
+    if kind == "subtitle" and codec in _TEXT:
+        target = _SUBTITLE_CODEC[container]
+        message = f"Subtitles {index} became {target}: {container} does not hold {codec}."
+        return Carried(index, "subtitle", "transcode", target), Notice("subtitles_converted", message, facts)
+    code = {"audio": "sound_dropped", "subtitle": "subtitles_dropped"}.get(kind, "stream_dropped")
+    return None, Notice(code, f"Stream {index} ({kind} {codec}) is left out of the {container}.", facts)
 
 
-def copied_packets(source: Path, index: int) -> Iterator[av.Packet]:
+def _sound(
+    index: int, codec: str, container: str, facts: dict[str, object], *, stretched: bool
+) -> tuple[Carried | None, Notice | None]:
+    if codec in _COPIED_AUDIO[container] and not stretched:
+        return Carried(index, "audio", "copy", codec), None
+    reason = "the clip's time is stretched" if stretched else f"{container} does not hold {codec}"
+    message = f"Sound stream {index} was coded again: {reason}."
+    return Carried(index, "audio", "transcode", _AUDIO_CODEC[container]), Notice("sound_transcoded", message, facts)
+
+
+def copied_packets(source: Path, index: int) -> Iterator["av.Packet[Stream]"]:
     """Packets of one stream as they lie in the file, in its own time.
 
     Each stream has a reader of its own, so that a badly interleaved source is not held in memory.
     """
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         for packet in opened.demux(opened.streams[index]):
             if packet.size:
                 yield packet

@@ -90,7 +90,7 @@ _ENTRIES = (
     OutputCodec("prores4444", "prores_ks", ("mov", "mkv"), ("yuv444p10le", "yuva444p10le"), keeps_rgb=False),
     OutputCodec("ffv1", "ffv1", ("mkv",), tuple(PLANAR), keeps_rgb=True),
     OutputCodec("gif", "gif", ("gif",), ("gbrp", "gbrap"), keeps_rgb=True, animation=True),
-    OutputCodec("webp", "libwebp_anim", ("webp",), ("gbrp", "gbrap"), 85, "4", 100, keeps_rgb=True, animation=True),
+    OutputCodec("webp", "libwebp", ("webp",), ("gbrp", "gbrap"), 85, "4", 100, keeps_rgb=True, animation=True),
 )
 CODECS: dict[str, OutputCodec] = {each.name: each for each in _ENTRIES}
 _RGB = {
@@ -191,7 +191,8 @@ def choose_pixel_format(codec: str, source: str, *, height: int, width: int) -> 
         each for each in (PLANAR[name] for name in taken.formats) if _fits(taken, each, height, width)
     ]
     best = min(fitting, key=lambda each: _loss(of, each, keeps_rgb=taken.keeps_rgb))
-    return best.name, _notices(codec, of, best, keeps_rgb=taken.keeps_rgb)
+    odd = bool(height % 2 or width % 2)
+    return best.name, _notices(codec, of, best, keeps_rgb=taken.keeps_rgb, odd=odd)
 
 
 def _fits(codec: OutputCodec, form: PlanarFormat, height: int, width: int) -> bool:
@@ -223,7 +224,9 @@ def _loss(source: PlanarFormat, target: PlanarFormat, *, keeps_rgb: bool) -> tup
     )
 
 
-def _notices(codec: str, source: PlanarFormat, target: PlanarFormat, *, keeps_rgb: bool) -> tuple[Notice, ...]:
+def _notices(
+    codec: str, source: PlanarFormat, target: PlanarFormat, *, keeps_rgb: bool, odd: bool
+) -> tuple[Notice, ...]:
     facts: dict[str, object] = {"codec": codec, "source": source.name, "coded": target.name}
     found = []
     if source.alpha and not target.alpha:
@@ -235,7 +238,7 @@ def _notices(codec: str, source: PlanarFormat, target: PlanarFormat, *, keeps_rg
     if source.family != "gray" and (target.shift_x > full[0] or target.shift_y > full[1]):
         found.append(Notice("chroma_subsampled", f"Colour is kept at a lower resolution in {codec}.", facts))
     x, y = _chroma(source, keeps_rgb=keeps_rgb)
-    if source.family != "gray" and codec in ("h264", "hevc") and (target.shift_x, target.shift_y) < (x, y):
+    if odd and codec in ("h264", "hevc") and (target.shift_x, target.shift_y) < (x, y):
         message = f"An odd size needs a colour sample for each pixel in {codec}; not every player shows that."
         found.append(Notice("chroma_widened", message, facts))
     return tuple(found)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+from datasets.planar import PLANAR
 from tasks.ops.video.clip import UNKNOWN, ClipInfo
 from tasks.ops.video.codecs import ContainerName, OutputCodec, output_codec
 
@@ -14,7 +15,9 @@ _MASTERING = struct.Struct("=20i2i")  # FFmpeg's AVMasteringDisplayMetadata: 10 
 _LIGHT = struct.Struct("=2I")  # FFmpeg's AVContentLightMetadata
 _CHROMATICITY_STEP = 50_000  # SMPTE ST 2086 as coded: units of 0.00002
 _LUMINANCE_STEP = 10_000  # and of 0.0001 candela per square metre
-_OPTION_NAMES = {"gbr": "rgb", "bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361", "bt2020c": "bt2020_cl"}
+_LEAST_SLICED = 16  # pixels; FFV1 refuses to slice some smaller pictures
+_TRANSFER_NAMES = {"bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361"}  # where FFmpeg has two names
+_MATRIX_NAMES = {"gbr": "rgb", "bt2020c": "bt2020_cl"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def encoder_options(settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
     - libvpx-vp9: ``b=0`` with ``crf`` for constant quality; ``row-mt=0``; ``auto-alt-ref=0`` with alpha, whose two
       streams would otherwise show different frames.
     - prores_ks: ``profile=4444``, ``alpha_bits=16``.
-    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading), ``slices=4``, every frame a key frame.
+    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading); ``level=1``, which has no slices, for 4:1:1
+      and 4:1:0 (their last colour column is lost between slices) and for pictures too small to slice; ``g=1``.
 
     Args:
         settings: The recipe's.
@@ -74,8 +78,8 @@ def _colour(info: ClipInfo) -> dict[str, str]:
     colour = info.colour
     tags = {
         "color_primaries": colour.primaries,
-        "color_trc": _OPTION_NAMES.get(colour.transfer, colour.transfer),
-        "colorspace": "bt470bg" if colour.matrix == "bt470bg" else _OPTION_NAMES.get(colour.matrix, colour.matrix),
+        "color_trc": _TRANSFER_NAMES.get(colour.transfer, colour.transfer),
+        "colorspace": _MATRIX_NAMES.get(colour.matrix, colour.matrix),
         "color_range": "pc" if info.pixel_format.startswith("yuvj") else colour.range,
         "chroma_sample_location": colour.chroma_location,
     }
@@ -119,8 +123,10 @@ def _prores(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> 
     return {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
 
 
-def _ffv1(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> dict[str, str]:
-    return {"level": "3", "slicecrc": "1", "slices": "4", "g": "1", "coder": "1", "context": "0"}
+def _ffv1(_codec: OutputCodec, settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
+    form = PLANAR[settings.pixel_format]
+    whole = max(form.shift_x, form.shift_y) > 1 or min(info.width, info.height) < _LEAST_SLICED
+    return {"g": "1"} | ({"level": "1"} if whole else {"level": "3", "slicecrc": "1"})
 
 
 _OWN = {

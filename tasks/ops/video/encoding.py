@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 
 from datasets.errors import FrameShapeError, PermanentError
 from datasets.planar import PLANAR, Planes
@@ -20,6 +22,7 @@ from tasks.ops.video.packing import coded_format, frame_of
 
 _TICK = Fraction(1, 1000)  # Matroska's; a segment counts frames in it, the true time stamps are in its tag
 TIMES_TAG = "TIMES"
+_MOST_REORDERED = 1000  # packets; far more than any encoder here
 _ANY_RATE = Fraction(25)  # a single frame has none, and encoders ask for one
 _THREADED = 8  # bits: x264 with two threads gave two different files in 20 for 10 bits, never for 8
 
@@ -75,7 +78,7 @@ def encode_segment(
         ClipFormatError: The codec does not take the frames' format.
         EncodeError: The encoder refused.
     """
-    if not pts or len(pts) != len(durations) or any(b <= a for a, b in zip(pts, pts[1:], strict=False)):
+    if not pts or len(pts) != len(durations) or any(b <= a for a, b in pairwise(pts)):
         raise FrameShapeError(
             f"expected rising time stamps and as many durations, got {len(pts)} and {len(durations)}", count=len(pts)
         )
@@ -101,13 +104,23 @@ def _write(frames: Iterable[Planes], info: ClipInfo, settings: EncodeSettings, o
     with av.open(str(out), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
         container.metadata[TIMES_TAG] = times
         stream = _add_stream(container, info, settings)
-        for frame in _coded_frames(frames, info, stream.codec_context.pix_fmt or ""):
+        context = stream.codec_context
+        context.open()
+        place = 0
+        for frame in _coded_frames(frames, info, context.pix_fmt or ""):
+            _tag(frame, context)
             frame.pts = count
-            frame.time_base = stream.codec_context.time_base
+            frame.time_base = context.time_base
             count += 1
-            _mux(container, stream.encode(frame))
-        _mux(container, stream.encode(None))
+            place = _mux(container, stream.encode(frame), place)
+        _mux(container, stream.encode(None), place)
     return count
+
+
+def _tag(frame: av.VideoFrame, context: VideoCodecContext) -> None:
+    """ProRes takes colour tags from its frames; the context's options were read when it was opened."""
+    frame.color_primaries, frame.color_trc = context.color_primaries, context.color_trc
+    frame.colorspace, frame.color_range = context.colorspace, context.color_range
 
 
 def _add_stream(container: OutputContainer, info: ClipInfo, settings: EncodeSettings) -> av.VideoStream:
@@ -141,8 +154,15 @@ def _coded_frames(frames: Iterable[Planes], info: ClipInfo, coded: str) -> Itera
             yield frame_of(chunk, index, source, coded)
 
 
-def _mux(container: OutputContainer, packets: Sequence[av.Packet]) -> None:
+def _mux(container: OutputContainer, packets: Sequence["av.Packet[av.VideoStream]"], place: int) -> int:
+    """Write packets that follow ``place`` others.
+
+    Decoding times are given anew when segments are joined; x265's own are wrong for a single frame.
+    """
     for packet in packets:
         packet.time_base = _TICK
         packet.duration = 1
+        packet.dts = place - _MOST_REORDERED
         container.mux(packet)
+        place += 1
+    return place

@@ -4,21 +4,34 @@ import heapq
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 
+from datasets.notices import Notice
+from tasks.ops.video.animations import write_animation
 from tasks.ops.video.carrying import Carried, CarryPlan, copied_packets
 from tasks.ops.video.clip import ClipInfo
-from tasks.ops.video.codecs import FFMPEG_CONTAINERS, output_codec
+from tasks.ops.video.codecs import FFMPEG_CONTAINERS
 from tasks.ops.video.encoder_options import EncodeSettings
 from tasks.ops.video.encoding import EncodeError
 from tasks.ops.video.segments import Segment, read_segments, timings
+from tasks.ops.video.sound import add_sound, coded_sound
+from tasks.ops.video.sources import open_source
+from tasks.ops.video.subtitles import add_subtitles, coded_subtitles
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in its stubs
 
 _INTERLEAVE_US = 1_000_000  # the muxer holds at most this much time back; packets come to it in order already
-_Timed = tuple[Fraction, int, av.Packet]
+_TAGS = {"hevc": "hvc1", "prores4444": "ap4h"}  # the muxer would write hev1 and a tag of ProRes 422
+_CHAPTER_TICK = Fraction(1, 1000)
+_Timed = tuple[Fraction, int, "av.Packet[Any]"]
 
 
 def join(
@@ -28,7 +41,7 @@ def join(
     info: ClipInfo,
     settings: EncodeSettings,
     out: Path,
-) -> None:
+) -> tuple[Notice, ...]:
     """Write the delivered file: the segments' packets one after the other, and what the plan carries over.
 
     FFmpeg options: ``fflags=+bitexact`` (no encoder name, no clock, no random identifiers), ``movflags=+faststart``
@@ -45,6 +58,9 @@ def join(
         settings: The recipe's.
         out: The file to write.
 
+    Returns:
+        What was lost by the container; empty for most.
+
     Raises:
         SegmentMismatchError: The segments cannot be joined.
         EncodeError: The container refused a stream.
@@ -55,12 +71,23 @@ def join(
     if settings.container in ("mp4", "mov"):
         options["movflags"] = "+faststart"
     try:
+        if settings.codec in ("gif", "webp"):
+            return write_animation(parts, settings, out)
         with av.open(str(out), "w", format=name, container_options=options) as container:
             _fill(container, parts, source, plan, info, settings)
     except (FFmpegError, ValueError) as error:
         raise EncodeError(
             f"{settings.container} refused the clip: {error}; choose another container", container=settings.container
         ) from error
+    return _lost(info, settings)
+
+
+def _lost(info: ClipInfo, settings: EncodeSettings) -> tuple[Notice, ...]:
+    """H.264 and HEVC carry the shape of a pixel themselves; for others FFmpeg's Matroska muxer is not told of it."""
+    if info.sample_aspect == 1 or settings.container in ("mp4", "mov") or settings.codec in ("h264", "hevc"):
+        return ()
+    message = f"Pixels of shape {info.sample_aspect} are shown square: {settings.codec} in {settings.container}."
+    return (Notice("sample_aspect_dropped", message, {"sample_aspect": str(info.sample_aspect)}),)
 
 
 def _fill(
@@ -75,6 +102,7 @@ def _fill(
     with av.open(str(parts[0].path), "r", format="matroska") as first:
         video = _video_stream(container, first, info, settings, parts[0].time_base)
         start = _start(parts, source, plan)
+        container.set_chapters(_chapters(plan, start))
         sources = [_video_packets(parts, video, start)]
         for carried in plan.streams if source else ():
             assert source is not None
@@ -92,8 +120,9 @@ def _video_stream(
 ) -> av.VideoStream:
     stream = container.add_stream_from_template(first.streams.video[0], opaque=True)
     stream.time_base = time_base
-    if output_codec(settings.codec).name == "hevc" and settings.container in ("mp4", "mov"):
-        stream.codec_context.codec_tag = "hvc1"
+    stream.codec_context.sample_aspect_ratio = info.sample_aspect
+    if settings.container in ("mp4", "mov") and settings.codec in _TAGS:
+        stream.codec_context.codec_tag = _TAGS[settings.codec]
     if settings.codec == "vp9" and settings.pixel_format.startswith("yuva"):
         stream.metadata["alpha_mode"] = "1"
     if info.mirrored or info.rotation:
@@ -107,12 +136,24 @@ def _start(parts: Sequence[Segment], source: Path | None, plan: CarryPlan) -> Fr
     tick = parts[0].time_base
     starts = [parts[0].pts[0] * tick]
     if source is not None and plan.streams:
-        with av.open(str(source), "r") as opened:
+        with open_source(source) as opened:
             for each in plan.streams:
                 stream = opened.streams[each.index]
                 if each.kind == "audio" and stream.start_time is not None and stream.time_base is not None:
                     starts.append(stream.start_time * stream.time_base * plan.stretch)
     return (min(starts) // tick) * tick
+
+
+def _chapters(plan: CarryPlan, start: Fraction) -> list["Chapter"]:
+    found: list[Chapter] = []
+    for number, each in enumerate(plan.chapters):
+        begin, end = (round((time * plan.stretch - start) / _CHAPTER_TICK) for time in (each.start, each.end))
+        if end > 0:
+            titles = {"title": each.title} if each.title else {}
+            found.append(
+                {"id": number, "start": max(0, begin), "end": end, "time_base": _CHAPTER_TICK, "metadata": titles}
+            )
+    return found
 
 
 def _video_packets(parts: Sequence[Segment], stream: av.VideoStream, start: Fraction) -> Iterator[_Timed]:
@@ -128,25 +169,46 @@ def _video_packets(parts: Sequence[Segment], stream: av.VideoStream, start: Frac
 def _carried_packets(
     container: OutputContainer, source: Path, carried: Carried, plan: CarryPlan, start: Fraction
 ) -> Iterator[_Timed]:
-    with av.open(str(source), "r") as opened:
+    with open_source(source) as opened:
         template = opened.streams[carried.index]
-        stream = container.add_stream_from_template(template, opaque=True)
-        tick = template.time_base or Fraction(1)
-        stream.time_base = tick
+        stream, packets = _carry_one(container, source, template, carried, plan, start)
         stream.disposition = template.disposition
         if language := template.metadata.get("language"):
             stream.metadata["language"] = language
-    return _copied(source, carried, stream, plan, start)
+        stream.metadata.update({name: template.metadata[name] for name in ("title",) if name in template.metadata})
+    return _timed(packets, stream)
 
 
-def _copied(source: Path, carried: Carried, stream: Stream, plan: CarryPlan, start: Fraction) -> Iterator[_Timed]:
+def _carry_one(
+    container: OutputContainer, source: Path, template: Stream, carried: Carried, plan: CarryPlan, start: Fraction
+) -> tuple[Stream, Iterator["av.Packet[Stream]"]]:
+    if carried.action == "copy":
+        copy = container.add_stream_from_template(template, opaque=True)
+        copy.time_base = template.time_base
+        return copy, _copied(source, carried, plan, start)
+    if isinstance(template, AudioStream):
+        sound = add_sound(container, carried.codec, template)
+        return sound, coded_sound(source, carried.index, sound, stretch=plan.stretch, start=start)
+    assert isinstance(template, SubtitleStream)
+    text = add_subtitles(container, carried.codec, template)
+    return text, coded_subtitles(source, carried.index, text, stretch=plan.stretch, start=start)
+
+
+def _copied(source: Path, carried: Carried, plan: CarryPlan, start: Fraction) -> Iterator["av.Packet[Stream]"]:
     for packet in copied_packets(source, carried.index):
-        tick = packet.time_base
-        offset = round(start / tick)
+        offset = round(start / packet.time_base)
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
             continue
         packet.pts = None if packet.pts is None else round(packet.pts * plan.stretch) - offset
         packet.dts = round(stamp * plan.stretch) - offset
+        if carried.kind == "subtitle" and packet.duration:
+            packet.duration = round(packet.duration * plan.stretch)
+        yield packet
+
+
+def _timed(packets: Iterator["av.Packet[Stream]"], stream: Stream) -> Iterator[_Timed]:
+    for packet in packets:
         packet.stream = stream
-        yield packet.dts * tick, stream.index, packet
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        yield (stamp or 0) * packet.time_base, stream.index, packet

@@ -62,4 +62,4 @@ def frame_of(planes: Planes, index: int, source: PlanarFormat, coded: str) -> av
 def _fill(plane: VideoPlane, values: NDArray[np.generic]) -> None:
     rows = np.zeros((plane.height, plane.line_size // values.itemsize), values.dtype)
     rows[: values.shape[0], : values.shape[1]] = values
-    plane.update(rows)
+    plane.update(rows.tobytes())

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -76,7 +77,7 @@ def read_segments(paths: Sequence[Path]) -> list[Segment]:
     if not paths:
         raise SegmentMismatchError("expected at least one segment, got none; encode the clip first")
     found = [read_segment(path) for path in paths]
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         if (before.identity, before.time_base) != (after.identity, after.time_base):
             raise SegmentMismatchError(
                 f"{before.path.name} and {after.path.name} differ in codec, size, format or headers; encode all "
@@ -93,7 +94,7 @@ def read_segments(paths: Sequence[Path]) -> list[Segment]:
     return found
 
 
-def packets_of(segment: Segment) -> Iterator[tuple[int, av.Packet]]:
+def packets_of(segment: Segment) -> Iterator[tuple[int, "av.Packet[av.VideoStream]"]]:
     """(place in presentation, packet) in decoding order.
 
     Raises:
@@ -115,24 +116,31 @@ def packets_of(segment: Segment) -> Iterator[tuple[int, av.Packet]]:
         )
 
 
-def reorder_delay(segments: Sequence[Segment]) -> int:
-    """By how many packets at most decoding runs ahead of presentation."""
-    return max(place - rank for each in segments for place, (rank, _) in enumerate(packets_of(each)))
+def reorder_delay(segments: Sequence[Segment]) -> tuple[int, int]:
+    """(by how many packets at most decoding runs ahead of presentation, duration of the frame decoded last)."""
+    delay = rank = 0
+    for segment in segments:
+        for place, (rank, _) in enumerate(packets_of(segment)):
+            delay = max(delay, place - rank)
+    return delay, segments[-1].durations[rank]
 
 
-def timings(segments: Sequence[Segment]) -> Iterator[tuple[Timing, av.Packet]]:
+def timings(segments: Sequence[Segment]) -> Iterator[tuple[Timing, "av.Packet[av.VideoStream]"]]:
     """Every packet of the clip in decoding order, with its time stamps.
 
     With D the delay of reordering, a packet's decoding time is the presentation time that lies D places before its
     own place: never later than its presentation, and rising over the joints of segments, whatever the frames'
-    durations are. The first D lie before the clip, one tick apart from each other.
+    durations are. The first D lie before the clip, by so much that decoding takes as long as presentation: MP4 writes
+    the length of a track as the sum of its decoding steps and the duration of the frame decoded last.
     """
-    delay = reorder_delay(segments)
+    delay, final = reorder_delay(segments)
     times = [time for each in segments for time in each.pts]
-    place = first = 0
+    end = times[-1] + segments[-1].durations[-1]
+    ahead = max(delay, end - times[-1 - delay] - final)
+    decoding = [times[0] - ahead + ahead * place // max(1, delay) for place in range(delay)] + times
+    first = place = 0
     for segment in segments:
         for rank, packet in packets_of(segment):
-            dts = times[place - delay] if place >= delay else times[0] - (delay - place)
-            yield Timing(times[first + rank], dts, segment.durations[rank]), packet
+            yield Timing(times[first + rank], decoding[place], segment.durations[rank]), packet
             place += 1
         first += len(segment.pts)
