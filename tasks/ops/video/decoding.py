@@ -97,7 +97,7 @@ class Decoder:
     repaired: int = 0
 
     def frames(self, start_index: int = 0, after: int | None = None) -> Iterator[DecodedFrame]:
-        """Frames from ``start_index`` on; ``after``, the time stamp of the frame before, may save decoding from the start.
+        """Frames from ``start_index`` on; ``after``, the time stamp of the frame before, may save decoding the start.
 
         Without damage the threads' number does not show in the frames. At its first sign decoding begins again with one
         thread, whose result is the reference, and goes on behind the last frame that was given.
