@@ -111,7 +111,7 @@ def turned_oddly(frame: av.VideoFrame) -> int | None:
 
 
 def field_order(frames: Sequence[av.VideoFrame]) -> FieldOrder:
-    """Which field comes first by the first frame that is flagged as interlaced, unless motion clearly says otherwise."""
+    """Which field comes first by the first frame that is flagged as interlaced, unless motion says otherwise."""
     measured = order_by_motion(frames)
     woven = next((frame for frame in frames if frame.interlaced_frame), None)
     return "progressive" if woven is None else measured or _first_field(woven)
@@ -176,7 +176,7 @@ def average_rate(scan: Scan, time_base: Fraction, header: Fraction | None) -> Fr
     if len(scan.pts) < 2:
         return None
     ticks, frames = scan.pts[-1] - scan.pts[0], len(scan.pts) - 1
-    if scan.last_duration * frames * 2 > ticks:  # some containers make up a single tick for the last frame
+    if scan.last_duration > 1 or ticks <= 3 * frames:  # a single fine tick is made up: the container says nothing
         ticks, frames = ticks + scan.last_duration, frames + 1
     if ticks <= 0:
         return None

@@ -27,7 +27,7 @@ def moving(count: int, *, width: int = 64, height: int = 48, pixel_format: str =
     frames = []
     for index in range(count):
         frame = av.VideoFrame(width, height, pixel_format)
-        for at, (plane, samples) in enumerate(still.items()):
+        for at, samples in enumerate(still.values()):
             shown = samples.astype(kept.dtype)
             shown[4 + index % 8 : 14 + index % 8, 2 + index % 16 : 12 + index % 16] = 200 << kept.depth - 8
             _fill(frame.planes[at], shown)
@@ -80,7 +80,9 @@ def animated_gif(path: Path, durations_ms: Sequence[int]) -> Path:
     return path
 
 
-def remuxed(source: Path, target: Path, *, offset: int = 0, copies: int = 1, default: int = 0, cover: bool = False) -> Path:
+def remuxed(
+    source: Path, target: Path, *, offset: int = 0, copies: int = 1, default: int = 0, cover: bool = False
+) -> Path:
     """The video stream of a file once or several times, later by ``offset`` ticks, with a cover picture before it."""
     with av.open(str(source)) as given, av.open(str(target), "w") as output:
         stream = given.streams.video[0]

@@ -134,7 +134,7 @@ def test_no_other_file_and_no_connection_is_opened() -> None:
     try:
         done = subprocess.run(
             [*command, textwrap.dedent(script), str(SHARED / "fixtures" / "hostile")],
-            capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": os.getcwd()},
+            capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )  # fmt: skip
     except FileNotFoundError:
         pytest.skip("needs strace")
