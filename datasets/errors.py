@@ -13,6 +13,7 @@
     │   ├── NotFoundError                not_found
     │   ├── UnreadableError              unreadable            tasks/intake.py
     │   ├── IntakeError                  and its leaves        tasks/ops/photo_errors.py
+    │   ├── ClipError                    and its leaves        tasks/ops/video/video_errors.py
     │   ├── FormatLimitError             format_limit          tasks/ops/encode.py
     │   ├── LutInvalidError              lut_invalid           tasks/ops/lut.py
     │   ├── FrameShapeError              frame_shape

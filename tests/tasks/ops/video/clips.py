@@ -81,9 +81,9 @@ def animated_gif(path: Path, durations_ms: Sequence[int]) -> Path:
 
 
 def remuxed(
-    source: Path, target: Path, *, offset: int = 0, copies: int = 1, default: int = 0, cover: bool = False
+    source: Path, target: Path, *, offset_s: int = 0, copies: int = 1, default: int = 0, cover: bool = False
 ) -> Path:
-    """The video stream of a file once or several times, later by ``offset`` ticks, with a cover picture before it."""
+    """The video stream of a file once or several times, ``offset_s`` seconds later, with a cover picture before it."""
     with av.open(str(source)) as given, av.open(str(target), "w") as output:
         stream = given.streams.video[0]
         picture = _cover(output) if cover else None
@@ -92,6 +92,7 @@ def remuxed(
             each.disposition = Disposition.default if index == default else Disposition(0)
         if picture:
             output.mux(picture)
+        offset = int(offset_s / (stream.time_base or 1))
         for packet in given.demux(stream):
             if packet.dts is None:
                 continue

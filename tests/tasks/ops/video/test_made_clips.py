@@ -27,9 +27,8 @@ MADE = {
 @pytest.mark.parametrize("name", sorted(set(MADE) - {"rgb.mp4"}))
 def test_lossless_clips_give_back_the_very_values(tmp_path: Path, name: str) -> None:
     codec, pixel_format, options = MADE[name]
-    pictures = clips.moving(9, width=61, height=47, pixel_format=pixel_format) if name.endswith("mkv") else clips.moving(
-        9, pixel_format=pixel_format
-    )  # fmt: skip
+    width, height = (61, 47) if codec == "ffv1" else (64, 48)  # odd sizes, where the encoder takes them
+    pictures = clips.moving(9, width=width, height=height, pixel_format=pixel_format)
     path = clips.write(tmp_path / name, pictures, codec, options=options)
     with open_clip(path, threads=2) as clip:
         frames = list(clip.frames())
@@ -68,14 +67,15 @@ def test_irregular_time_stamps_and_a_late_start_are_kept(tmp_path: Path) -> None
     with open_clip(path) as clip:
         assert [frame.pts for frame in clip.frames()] == pts
         assert clip.info.time_base == Fraction(1, 1000)
-    later = clips.remuxed(path, tmp_path / "late.mkv", offset=5000)
+    source = clips.write(tmp_path / "vfr.mp4", clips.moving(6), pts=pts, time_base=Fraction(1, 1000))
+    later = clips.remuxed(source, tmp_path / "late.mkv", offset_s=5)
     with open_clip(later) as clip:
         assert [frame.pts for frame in clip.frames()] == [5000 + each for each in pts]
         assert [frame.pts for frame in clip.frames(3, after=5009)] == [5040, 5041, 5120]
 
 
 def test_the_default_stream_is_the_clip(tmp_path: Path) -> None:
-    path = clips.write(tmp_path / "one.mkv", clips.moving(4))
+    path = clips.write(tmp_path / "one.mp4", clips.moving(4))
     for default in (0, 1):
         both = clips.remuxed(path, tmp_path / f"two{default}.mkv", copies=2, default=default)
         with open_clip(both) as clip:
@@ -121,7 +121,8 @@ def test_a_still_picture_is_no_clip(kind: str) -> None:
 
 PACKED = [
     "nv12", "nv21", "nv16", "nv24", "p010le", "p016le", "yuyv422", "uyvy422", "rgb24", "bgr24", "rgba", "bgra", "argb",
-    "abgr", "0rgb", "bgr0", "rgb48le", "rgba64le", "rgb48be", "yuv420p10be", "ya8", "gray16be", "gbrp10be", "monob", "monow",
+    "abgr", "0rgb", "bgr0", "rgb48le", "rgba64le", "rgb48be", "yuv420p10be", "ya8", "gray16be", "gbrp10be", "monob",
+    "monow",
 ]  # fmt: skip
 
 
