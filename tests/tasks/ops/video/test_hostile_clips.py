@@ -177,3 +177,34 @@ def test_a_cut_transport_stream_of_another_size_in_the_middle_is_refused(tmp_pat
         list(clip.frames())
     assert error.value.code == "clip_changes"
     assert "128×96" in error.value.message
+
+
+def test_a_clock_that_goes_back_still_gives_increasing_stamps_and_resumes_exactly(tmp_path: Path) -> None:
+    part = clips.write(tmp_path / "part.ts", clips.moving(8), container="mpegts").read_bytes()
+    path = tmp_path / "twice.ts"
+    path.write_bytes(part + part)
+    with open_clip(path, threads=2) as clip:
+        frames = list(clip.frames())
+        stamps = [frame.pts for frame in frames]
+        assert stamps == sorted(set(stamps))
+        assert len(stamps) == 16
+        assert [notice.code for notice in clip.notices] == ["time_stamps_repaired"]
+        assert [frame.pts for frame in clip.frames(10, after=stamps[9])] == stamps[10:]
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "libx265"])
+def test_damage_that_the_decoder_keeps_to_itself_is_noticed(tmp_path: Path, codec: str) -> None:
+    """Bytes of pictures are overwritten; their decoders repair that without a flag."""
+    options = {"x265-params": "log-level=none:pools=1:hash=1"} if codec == "libx265" else {}  # pictures carry an MD5
+    pictures = clips.moving(12, width=160, height=120, pixel_format="yuvj420p" if codec == "mjpeg" else "yuv420p")
+    path = clips.write(tmp_path / "clip.mkv", pictures, codec, options=options)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = b"\xff\x00" * 100
+    path.write_bytes(data)
+    found = []
+    for threads in (1, 3):
+        with open_clip(path, threads=threads) as clip:
+            found.append(([frame.corrupt for frame in clip.frames()], clip.damage()))
+    assert found[0] == found[1]
+    assert found[0][1]
