@@ -162,3 +162,16 @@ def test_turning_and_mirroring_by_the_display_matrix(tmp_path: Path, clockwise: 
     assert orientation(frame) == (clockwise, mirrored)
     with open_clip(tmp_path / "turned.mp4") as clip:
         assert (clip.info.rotation, clip.info.mirrored) == (clockwise, mirrored)
+
+
+def test_key_frames_that_refresh_slowly_are_no_points_to_resume_from(tmp_path: Path) -> None:
+    path = clips.write(tmp_path / "refresh.mkv", clips.moving(40), options={"x264-params": "intra-refresh=1:keyint=8"})
+    with open_clip(path, threads=1) as clip:
+        whole = list(clip.frames())
+        assert list(clip.scan().sync_pts) == [whole[0].pts]
+        for start in (9, 20, 33):
+            resumed = list(clip.frames(start, after=whole[start - 1].pts))
+            assert [frame.pts for frame in resumed] == [frame.pts for frame in whole[start:]]
+            assert all(
+                np.array_equal(a.planes["y"], b.planes["y"]) for a, b in zip(resumed, whole[start:], strict=True)
+            )
