@@ -15,6 +15,7 @@
     │   ├── IntakeError                  and its leaves        tasks/ops/photo_errors.py
     │   ├── ColourUnsupportedError       colour_unsupported    tasks/ops/video/matrices.py
     │   ├── HdrUnsupportedError          hdr_unsupported       tasks/ops/video/hdr.py
+    │   ├── ClipError                    and its leaves        tasks/ops/video/video_errors.py
     │   ├── FormatLimitError             format_limit          tasks/ops/encode.py
     │   ├── ClipFormatError              clip_format           tasks/ops/video/codecs.py
     │   ├── EncodeError                  encode_failed         tasks/ops/video/encoding.py

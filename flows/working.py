@@ -26,7 +26,6 @@ from tasks.ops.names import safe_item_names
 from tasks.progress import Progress, Silent
 
 
-
 @runtime_checkable
 class Attached(Protocol):
     """A progress that tells the run's own books, too."""

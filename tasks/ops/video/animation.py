@@ -107,7 +107,7 @@ def _durations(data: bytes) -> tuple[tuple[int, ...], bool]:
 def _scan(durations: tuple[int, ...], *, complete: bool) -> Scan:
     pts = array("q", [sum(durations[:index]) for index in range(len(durations))])
     return Scan(
-        packets=len(durations), hidden=0, pts=pts, sync_pts=pts[:1], without_pts=0, repeated_pts=0,
+        packets=len(durations), hidden=0, pts=pts, sync_pts=pts[:1], without_pts=0, repeated_pts=0, jumps_back=0,
         last_duration=durations[-1], end_s=sum(durations) * _TICK, promised_frames=len(durations), promised_s=None,
         promised_clip_s=None, corrupt_packets=0 if complete else 1, broken="",
     )  # fmt: skip

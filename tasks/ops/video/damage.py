@@ -32,6 +32,7 @@ class Tally:
     Attributes:
         frames: Decoded, counted from the clip's start.
         corrupt: Indexes of frames that the decoder had to make up in part.
+        suspects: Time stamps of packets that a strict decoder refused.
         undecodable: Packets that gave an error instead of a frame.
         end: Ticks where the last frame ends.
         broken: FFmpeg's word where the container could not be read further.
@@ -40,15 +41,20 @@ class Tally:
 
     frames: int = 0
     corrupt: list[int] = field(default_factory=list)
+    suspects: set[int] = field(default_factory=set)
     undecodable: int = 0
     start: int | None = None
     end: int = 0
     broken: str = ""
     finished: bool = False
 
-    @property
-    def clean(self) -> bool:
-        return not (self.corrupt or self.undecodable or self.broken)
+    def note(self, pts: int, duration: int, *, corrupt: bool) -> None:
+        """One more frame."""
+        if corrupt or pts in self.suspects:
+            self.corrupt.append(self.frames)
+        self.start = pts if self.start is None else self.start
+        self.end = pts + duration
+        self.frames += 1
 
 
 def damage_facts(

@@ -20,6 +20,11 @@ from tasks.ops.video.pixel_formats import planes_of
 from tasks.ops.video.scanning import Scan, chosen_stream
 from tasks.ops.video.video_errors import ClipChangesError, NoVideoStreamError, refusal
 
+# Decoders that repair damage without flagging the frame; asked to be strict they give an error instead. Those of VP8
+# and VP9 notice next to nothing either way: their bit streams have no redundancy.
+_SILENT = {"hevc", "mjpeg", "ffv1"}
+_STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+_ALONE = {"vp8"}  # what several threads make of damage that nothing notices differs
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders leave the alpha out
 
 
@@ -97,57 +102,61 @@ class Decoder:
     repaired: int = 0
 
     def frames(self, start_index: int = 0, after: int | None = None) -> Iterator[DecodedFrame]:
-        """Frames from ``start_index`` on; ``after``, the time stamp of the frame before, may save decoding from the start.
+        """Frames from ``start_index`` on; ``after``, the time stamp of the frame before, may save decoding the start.
 
-        Without damage the threads' number does not show in the frames. At its first sign decoding begins again with one
-        thread, whose result is the reference, and goes on behind the last frame that was given.
+        Without damage the threads' number does not show in the frames. At its first sign decoding begins again
+        carefully: by one thread, whose result is the reference, going on behind the last frame that was given.
         """
         given: int | None = after if start_index else None
-        threads = 1 if self.scan.corrupt_packets or not self.scan.exact_stamps else self.threads
         seek = self.scan.sync_before(after) if start_index and after is not None and self.scan.exact_stamps else None
+        careful = bool(self.scan.corrupt_packets) or not self.scan.exact_stamps
         while True:
             try:
-                for index, frame, pts in self._pass(threads, seek, start_index):
-                    if index < start_index or (given is not None and pts <= given):
+                for index, frame, pts in self._pass(seek, careful=careful):
+                    if (seek is None and index < start_index) or (given is not None and pts <= given):
                         continue
                     given = pts
-                    yield DecodedFrame(planes_of(frame), pts, frame.duration or 0, frame.is_corrupt, frame.key_frame)
+                    corrupt = frame.is_corrupt or pts in self.tally.suspects
+                    yield DecodedFrame(planes_of(frame), pts, frame.duration or 0, corrupt, frame.key_frame)
                 break
             except _SeekMissed:
                 seek = None
             except _MustGoAlone:
-                threads = 1
+                careful = True
 
-    def _pass(self, threads: int, seek: int | None, start_index: int) -> Iterator[tuple[int, av.VideoFrame, int]]:
+    def _pass(self, seek: int | None, *, careful: bool) -> Iterator[tuple[int, av.VideoFrame, int]]:
         """(index, frame, time stamp) of all that is decoded; from a seek on, only frames at or behind it."""
         self.tally = tally = Tally()
         stamps = Stamps()
         with open_container(self.source, self.demuxer, max_pixels=self.max_pixels) as container:
-            stream = _picture(container, self.source.name)
-            if seek is not None:
-                _go_to(container, stream, seek)
-            context = decoder_of(stream, alpha=self.alpha, threads=threads, max_pixels=self.max_pixels)
-            raw = _Raw(container, stream, context, tally, threads == 1, seek)
-            base = None if seek is None else start_index
+            raw = self._raw(container, seek, careful=careful)
             for frame in raw.frames():
                 self._check(frame, tally)
                 pts = stamps.of(frame)
                 if seek is not None and pts < seek:
                     continue
-                index = tally.frames
-                if tally.start is None:
-                    tally.start = pts
-                if frame.is_corrupt:
-                    if threads != 1:
-                        raise _MustGoAlone
-                    tally.corrupt.append(index)
-                tally.frames += 1
-                tally.end = pts + stamps.step
-                yield (index if base is None else start_index, frame, pts)
-            if threads != 1 and tally.frames < self._expected(seek):
+                if frame.is_corrupt and not careful:
+                    raise _MustGoAlone
+                tally.note(pts, stamps.step, corrupt=frame.is_corrupt)
+                yield tally.frames - 1, frame, pts
+            if not careful and tally.frames < self._expected(seek):
                 raise _MustGoAlone  # several threads may drop a packet's error behind another one's frame
         self.repaired = stamps.repaired
         tally.finished = seek is None
+
+    def _raw(self, container: av.container.InputContainer, seek: int | None, *, careful: bool) -> "_Raw":
+        stream = _picture(container, self.source.name)
+        if seek is not None:
+            _go_to(container, stream, seek)
+        codec = stream.codec_context.codec.canonical_name
+        threads = 1 if careful or codec in _ALONE else self.threads
+        context = decoder_of(stream, alpha=self.alpha, threads=threads, max_pixels=self.max_pixels)
+        witness = None
+        if codec in _SILENT and careful:
+            witness = strict_decoder(stream, max_pixels=self.max_pixels)
+        elif codec in _SILENT:
+            context.options = {**context.options, **_STRICT}
+        return _Raw(container, stream, context, self.tally, careful, seek, witness)
 
     def _expected(self, seek: int | None) -> int:
         return self.scan.packets if seek is None else len(self.scan.pts) - bisect_left(self.scan.pts, seek)
@@ -166,29 +175,39 @@ class Decoder:
 
 @dataclass
 class _Raw:
-    """The loop over packets; a broken one is counted and left out."""
+    """The loop over packets; a broken one is counted and left out, one that a strict decoder refuses is noted."""
 
     container: av.container.InputContainer
     stream: VideoStream
     context: VideoCodecContext
     tally: Tally
-    alone: bool
+    careful: bool
     seek: int | None = None
+    witness: VideoCodecContext | None = None
 
     def frames(self) -> Iterator[av.VideoFrame]:
         for packet in self._packets():
+            self._ask_witness(packet)
             try:
                 decoded = self.context.decode(packet if packet.size else None)
             except EndOfFileError:
                 return
             except InvalidDataError:
-                if not self.alone:
+                if not self.careful:
                     raise _MustGoAlone from None
                 self.tally.undecodable += 1
                 continue
             for frame in decoded:
                 frame.time_base = self.stream.time_base
                 yield frame
+
+    def _ask_witness(self, packet: "av.Packet[Any]") -> None:
+        if self.witness is None or not packet.size or packet.pts is None:
+            return
+        try:
+            self.witness.decode(packet)
+        except InvalidDataError:
+            self.tally.suspects.add(packet.pts)
 
     def _packets(self) -> "Iterator[av.Packet[Any]]":
         try:
@@ -212,6 +231,15 @@ def decoder_of(stream: VideoStream, *, alpha: bool, threads: int, max_pixels: in
     context.thread_type = ThreadType.AUTO
     context.thread_count = threads
     context.options = {"max_pixels": str(max_pixels)}
+    return context
+
+
+def strict_decoder(stream: VideoStream, *, max_pixels: int) -> VideoCodecContext:
+    """A second decoder of the stream, which gives an error where the usual one repairs."""
+    context = cast(VideoCodecContext, CodecContext.create(stream.codec_context.codec.name, "r"))
+    context.extradata = stream.codec_context.extradata
+    context.thread_count = 1
+    context.options = {"max_pixels": str(max_pixels), **_STRICT}
     return context
 
 

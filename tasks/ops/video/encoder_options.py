@@ -1,19 +1,24 @@
 """Encoder options: what makes bytes depend on the frames and the recipe alone, and what tags them."""
 
 import base64
+import platform
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+import cv2
+
 from datasets.planar import PLANAR
 from tasks.ops.video.clip import UNKNOWN, ClipInfo
 from tasks.ops.video.codecs import ContainerName, OutputCodec, output_codec
 
+CV_CPU_AVX2 = 11  # OpenCV's number of it
 _MASTERING = struct.Struct("=20i2i")  # FFmpeg's AVMasteringDisplayMetadata: 10 rationals, two flags
 _LIGHT = struct.Struct("=2I")  # FFmpeg's AVContentLightMetadata
 _CHROMATICITY_STEP = 50_000  # SMPTE ST 2086 as coded: units of 0.00002
+CV_CPU_AVX2 = 11  # OpenCV's number of it
 _LUMINANCE_STEP = 10_000  # and of 0.0001 candela per square metre
 _LEAST_SLICED = 16  # pixels; FFV1 refuses to slice some smaller pictures
 _TRANSFER_NAMES = {"bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361"}  # where FFmpeg has two names
@@ -52,7 +57,7 @@ def encoder_options(settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
     Common: ``g`` (longest distance of key frames), ``flags=+cgop`` (no reference over a key frame, so that segments
     can be joined), the colour tags. Per encoder: constant quality (``crf``), speed (``preset`` or ``cpu-used``), and
 
-    - libx264: nothing more; its ``threads`` change the bytes.
+    - libx264: ``asm`` without AVX-512, whose bytes are not always the same; its ``threads`` change the bytes.
     - libx265: ``pools=none:frame-threads=1`` (its pool follows the machine's cores), ``info=0`` (its version message
       tells the processor's features), ``open-gop=0``.
     - libsvtav1: ``lp`` (level of parallelism).
@@ -87,13 +92,22 @@ def _colour(info: ClipInfo) -> dict[str, str]:
 
 
 def _x264(codec: OutputCodec, settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
-    hdr = {}
+    params = _x264_instructions()
     if mastering := mastering_display(info.hdr):
-        hdr["mastering-display"] = mastering
+        params["mastering-display"] = mastering
     if light := content_light(info.hdr):
-        hdr["cll"] = f"{light[0]},{light[1]}"
+        params["cll"] = f"{light[0]},{light[1]}"
     own = {"preset": settings.preset or str(codec.preset)}
-    return own | ({"x264-params": _joined(hdr)} if hdr else {})
+    return own | ({"x264-params": _joined(params)} if params else {})
+
+
+def _x264_instructions() -> dict[str, str]:
+    """No AVX-512: with it, the same frames gave other bytes from one time to the next (its macroblock tree reads what
+    nobody wrote). Without it the bytes are those of plain C.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return {}
+    return {"asm": "avx2" if cv2.checkHardwareSupport(CV_CPU_AVX2) else "sse4.2"}
 
 
 def _x265(codec: OutputCodec, settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:

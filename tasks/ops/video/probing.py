@@ -2,8 +2,10 @@
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
+from typing import cast
 
 import av
 import av.filter
@@ -11,6 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.sidedata.sidedata import SideData, Type
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from tasks.ops.video.clip import UNKNOWN, ClipInfo, Colour, FieldOrder
 from tasks.ops.video.scanning import Scan
@@ -35,6 +38,8 @@ _USUAL_RATES = tuple(
     Fraction(rate)
     for rate in ("24", "25", "30", "50", "60", "24000/1001", "30000/1001", "60000/1001", "48", "15", "12", "10", "120")
 )
+_MOVING_PAIRS = 3  # of frames, before the motion may overrule a flag
+_CLEARLY = 1.15
 _NEARLY_TURNED = 1  # degree; matrices are rounded to 1/65536
 
 
@@ -106,9 +111,37 @@ def turned_oddly(frame: av.VideoFrame) -> int | None:
 
 
 def field_order(frames: Sequence[av.VideoFrame]) -> FieldOrder:
-    """Which field comes first, by the first frame that is flagged as interlaced."""
+    """Which field comes first by the first frame that is flagged as interlaced, unless motion says otherwise."""
+    measured = order_by_motion(frames)
     woven = next((frame for frame in frames if frame.interlaced_frame), None)
-    return "progressive" if woven is None else _first_field(woven)
+    return "progressive" if woven is None else measured or _first_field(woven)
+
+
+def order_by_motion(frames: Sequence[av.VideoFrame]) -> FieldOrder | None:
+    """Which field must come first for things to move steadily, where all frames agree: files may be flagged wrongly.
+
+    A frame's first field lies half a frame's time behind the second field of the frame before, so it looks more like it
+    than the two others that are compared, which lie one and a half apart.
+    """
+    lumas = [_luma(frame) for frame in frames if frame.interlaced_frame]
+    top, bottom = (
+        np.array([_difference(after[first::2], before[1 - first :: 2]) for before, after in pairwise(lumas)])
+        for first in (0, 1)
+    )
+    if len(top) < _MOVING_PAIRS or max(top.sum(), bottom.sum()) < _CLEARLY * min(top.sum(), bottom.sum()):
+        return None
+    if np.all(top < bottom):
+        return "tff"
+    return "bff" if np.all(bottom < top) else None
+
+
+def _luma(frame: av.VideoFrame) -> NDArray[np.int16]:
+    rows = np.frombuffer(memoryview(frame.planes[0]), np.uint8).reshape(frame.height, -1)
+    return rows[: frame.height // 2 * 2].astype(np.int16)
+
+
+def _difference(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
+    return float(np.abs(one - other).mean())
 
 
 def _first_field(frame: av.VideoFrame) -> FieldOrder:
@@ -143,7 +176,7 @@ def average_rate(scan: Scan, time_base: Fraction, header: Fraction | None) -> Fr
     if len(scan.pts) < 2:
         return None
     ticks, frames = scan.pts[-1] - scan.pts[0], len(scan.pts) - 1
-    if scan.last_duration:
+    if scan.last_duration > 1 or ticks <= 3 * frames:  # a single fine tick is made up: the container says nothing
         ticks, frames = ticks + scan.last_duration, frames + 1
     if ticks <= 0:
         return None
@@ -158,4 +191,5 @@ def _hdr(frame: av.VideoFrame) -> dict[str, str]:
 
 
 def _side_data(frame: av.VideoFrame, kind: Type) -> SideData | None:
-    return frame.side_data.get(kind)
+    every = cast(Iterator[SideData], iter(frame.side_data))
+    return next((data for data in every if data.type == kind), None)

@@ -34,7 +34,7 @@ from tasks.ops.video.video_errors import (
 )
 
 MAX_PIXELS = 8192 * 4320  # of one frame: 8K in both of its shapes
-_LOOKED_AT = 4  # frames, for fields and orientation
+_LOOKED_AT = 5  # frames, for fields and orientation
 _EXPORT = "export the clip as H.264 in MP4 and send that"
 _TRIED = 200  # packets without a frame before a stream counts as undecodable
 

@@ -61,6 +61,7 @@ class Scan:
         sync_pts: Those of packets from which decoding is proven to give the same pictures as from the start.
         without_pts: Packets that have no time stamp.
         repeated_pts: Packets whose time stamp another one has, too.
+        jumps_back: How often the clock goes back from one packet to the next.
         last_duration: Ticks that the last frame lasts; 0 if the container does not say.
         end_s: Where the last packet of any stream ends, in seconds.
         promised_frames: As the container's header says; None if it does not.
@@ -79,6 +80,7 @@ class Scan:
     sync_pts: "array[int]"
     without_pts: int
     repeated_pts: int
+    jumps_back: int
     last_duration: int
     end_s: Fraction
     promised_frames: int | None
@@ -94,7 +96,7 @@ class Scan:
     @property
     def exact_stamps(self) -> bool:
         """Whether time stamps alone tell the frames apart."""
-        return not self.without_pts and not self.repeated_pts
+        return not (self.without_pts or self.repeated_pts or self.jumps_back)
 
     def sync_before(self, pts: int) -> int | None:
         """The last proven point to decode from for the frame that follows ``pts``; None if there is none."""
@@ -114,6 +116,8 @@ class _Count:
     pts: "array[int]" = field(default_factory=lambda: array("q"))
     sync: "array[int]" = field(default_factory=lambda: array("q"))
     without_pts: int = 0
+    jumps_back: int = 0
+    last_dts: int | None = None
     last: tuple[int, int] = (-(1 << 62), 0)
     end_s: Fraction = Fraction(0)
     corrupt: int = 0
@@ -162,6 +166,9 @@ def _note(count: _Count, packet: "av.Packet[Any]", points: SyncPoints) -> None:
         count.hidden += 1
         return
     count.packets += 1
+    if packet.dts is not None:
+        count.jumps_back += count.last_dts is not None and packet.dts < count.last_dts
+        count.last_dts = packet.dts
     if packet.pts is None:
         count.without_pts += 1
         return
@@ -180,6 +187,7 @@ def _result(container: av.container.InputContainer, stream: VideoStream, count: 
         sync_pts=array("q", sorted(count.sync)),
         without_pts=count.without_pts,
         repeated_pts=len(count.pts) - len(set(count.pts)),
+        jumps_back=count.jumps_back,
         last_duration=count.last[1],
         end_s=count.end_s,
         promised_frames=stream.frames or None,

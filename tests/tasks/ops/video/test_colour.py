@@ -17,7 +17,7 @@ from datasets.errors import FrameShapeError
 from datasets.planar import PLANAR
 from tasks.ops.video.colour import conversion_bytes, from_rgb, to_rgb
 from tasks.ops.video.matrices import ColourUnsupportedError
-from tests.tasks.ops.video.clips import av_frame, flat, info_of, noise, soft
+from tests.tasks.ops.video.sample_planes import av_frame, flat, info_of, noise, soft
 
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 SWSCALE = {"bt709": 1, "fcc": 4, "smpte170m": 5, "smpte240m": 7, "bt2020nc": 9}

@@ -15,7 +15,7 @@ from datasets.planar import Planes
 from tasks.ops.video.clip import ClipInfo, FieldOrder
 from tasks.ops.video.deinterlace import REACH, deinterlace
 from tests.shared_data import fixture
-from tests.tasks.ops.video.clips import av_frame, info_of, noise
+from tests.tasks.ops.video.sample_planes import av_frame, info_of, noise
 
 
 def woven(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import FrameShapeError, PermanentError
 from tasks.ops.video.hdr import HdrUnsupportedError, refuse_hdr, tonemap, tonemapped
-from tests.tasks.ops.video.clips import info_of
+from tests.tasks.ops.video.sample_planes import info_of
 
 PQ, HLG = "smpte2084", "arib-std-b67"
 

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.errors import FrameShapeError
 from tasks.ops.video.orientation import as_coded, upright
-from tests.tasks.ops.video.clips import info_of
+from tests.tasks.ops.video.sample_planes import info_of
 
 CODED = np.array([[1, 2, 3], [4, 5, 6]], np.uint8).reshape(1, 2, 3, 1)
 

@@ -10,7 +10,7 @@ from datasets.errors import FrameShapeError
 from datasets.planar import PLANAR, Planes
 from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.planes import planes_to_frame
-from tests.tasks.ops.video.clips import info_of, noise
+from tests.tasks.ops.video.sample_planes import info_of, noise
 
 
 def read_back(frame: av.VideoFrame, info: ClipInfo) -> Planes:
