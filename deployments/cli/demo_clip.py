@@ -17,6 +17,14 @@ SAMPLE_RATE = 44_100
 NOTES_HZ = (220.0, 277.18, 329.63, 440.0)  # A major, one note a second
 
 
+def make_clip_of(photo: Path, path: Path) -> Path:
+    """The clip of a photograph file; one that is there already stays."""
+    if not path.exists():
+        picture = cv2.imread(str(photo), cv2.IMREAD_COLOR_RGB)
+        make_clip(np.asarray(picture, dtype=np.uint8), path)
+    return path
+
+
 def make_clip(photo: NDArray[np.uint8], path: Path) -> None:
     """Write an MP4 (H.264, AAC) of a camera that draws nearer to a photograph (H, W, 3) while it turns a little.
 

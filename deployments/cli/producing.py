@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from deployments.api_server import ApiServer, attach_or_start, environment, wait
 from deployments.cli.options import Common, common_options, read_common
 from deployments.prefect_profile import names_a_server
 
+DEMO_RECIPE = (
+    {"stage": "upscale", "factor": 2},
+    {"stage": "interpolate", "factor": 2},
+    {"stage": "encode"},
+    {"stage": "thumbnails", "sprites_every_s": 1},
+)
 QUIET = {  # Prefect's own console lines would stand between ours; its server still records the run
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "stillmotion",  # the lines of stages go to the server, too
@@ -41,15 +48,31 @@ def product(photos: tuple[str, ...], recipe: str, **values: Any) -> int:
 @click.command()
 @common_options
 def demo(**values: Any) -> int:
-    """Make a cutout, a packshot, an enlarged picture and thumbnails of a real photograph."""
+    """Make a cutout, a packshot, an enlarged picture and thumbnails of a real photograph, and a clip of it."""
     server = begin_server(dry_run=values["dry_run"])
     common = read_common(values | ({"out": "demo-output"} if values["out"] == "stillmotion-output" else {}))
     photo = _demo_photo(Path(common.out))
     summary = run((str(photo),), "complete", common, server)
-    show_summary(summary, common)
-    if not common.as_json and summary.exit_status == 0:
+    if summary.exit_status:
+        show_summary(summary, common)
+        return int(summary.exit_status)
+    made = _demo_clip(photo, common, server)
+    show_summary(summary, common, clip=made)
+    if not common.as_json and made.exit_status == 0:
         _what_next(common)
-    return int(summary.exit_status)
+    return int(made.exit_status)
+
+
+def _demo_clip(photo: Path, common: Common, server: ApiServer | None) -> Any:
+    """A camera movement over the photograph, enlarged and made smooth by a recipe that users can change."""
+    from deployments.cli.demo_clip import make_clip_of
+
+    folder = photo.parent / "clip"
+    folder.mkdir(exist_ok=True)
+    recipe = folder / "recipe.json"
+    recipe.write_text(json.dumps(DEMO_RECIPE, indent=1) + "\n", encoding="utf-8")
+    clip = make_clip_of(photo, folder / "coffee-camera.mp4")
+    return run((str(clip),), str(recipe), replace(common, out=str(folder)), server, flow="video")
 
 
 def begin_server(*, dry_run: bool) -> ApiServer | None:
@@ -130,21 +153,24 @@ def _demo_photo(folder: Path) -> Path:
     return path
 
 
-def show_summary(summary: Any, common: Common) -> None:
-    """The run's document on standard output with ``--json``, else a few lines in words."""
+def show_summary(summary: Any, common: Common, *, clip: Any = None) -> None:
+    """The run's document on standard output with ``--json``, else a few lines in words; a clip made of it, too."""
     if common.as_json:
-        click.echo(json.dumps(summary.to_json(), indent=1, default=str))
+        document = summary.to_json() | ({"clip": clip.to_json()} if clip else {})
+        click.echo(json.dumps(document, indent=1, default=str))
         return
     from deployments.cli.words import describe
 
-    for line in describe(summary):
-        click.echo(line)
+    for each in (summary, clip) if clip else (summary,):
+        for line in describe(each):
+            click.echo(line)
 
 
 def _what_next(common: Common) -> None:
     click.echo("")
     click.echo("Try next:")
-    click.echo(f"  open {common.out}/report.html in a browser")
+    click.echo(f"  open {common.out}/report.html and {common.out}/clip/report.html in a browser")
     click.echo("  stillmotion demo                                  # again: everything comes from the cache")
+    click.echo("  stillmotion video your-clip.mp4 --recipe smooth --out clips")
     click.echo("  stillmotion product your-photo.jpg --recipe packshot --out pictures")
     click.echo("  stillmotion runs                                  # what was done so far")

@@ -10,7 +10,7 @@ HEADLINES = {
     "delivered": "everything delivered",
     "partial": "delivered, except what was stopped or deferred",
     "failed": "something failed",
-    "unreadable": "not one of the pictures could be read",
+    "unreadable": "not one of the inputs could be read",
     "planned": "nothing was computed; this is what would be",
     "interrupted": "interrupted",
 }
@@ -25,11 +25,16 @@ def describe(summary: RunSummary) -> Iterator[str]:
         yield from _item(item)
     yield ""
     headline = HEADLINES.get(summary.status, summary.status)
-    counts = f"{counted(len(summary.items), 'picture')}, {counted(stages, 'stage')}, {cached} from the cache"
+    counts = f"{counted(len(summary.items), _kind(summary))}, {counted(stages, 'stage')}, {cached} from the cache"
     yield f"{headline}: {counts}, {summary.seconds:.1f} s"
     if summary.report:
         yield f"report: {_short(Path(summary.report))}"
         yield f"run:    {summary.run_id}"
+
+
+def _kind(summary: RunSummary) -> str:
+    stages = {stage.stage.split("+")[0] for item in summary.items for stage in item.stages}
+    return "clip" if "decode" in stages else "picture" if stages else "item"
 
 
 def _item(item: ItemResult) -> Iterator[str]:
@@ -38,7 +43,7 @@ def _item(item: ItemResult) -> Iterator[str]:
         yield f"  {reason.level}: {reason.message} [{reason.code}]"
     for output in item.outputs:
         file = output.file
-        yield f"  {file.role:<10} {file.width:>5} x {file.height:<5} {size(file.bytes):>9}  {_short(output.path)}"
+        yield f"  {file.role:<13} {file.width:>5} x {file.height:<5} {size(file.bytes):>9}  {_short(output.path)}"
 
 
 def size(count: int) -> str:
