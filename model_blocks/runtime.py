@@ -5,7 +5,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
 
-from model_blocks.capabilities import Matter, Segmenter, Upscaler
+from model_blocks.capabilities import Inpainter, Matter, Propagator, Segmenter, Upscaler
 from model_blocks.choice import ModelRef
 from model_blocks.registry import Precision
 
@@ -23,6 +23,14 @@ def segmenter(ref: ModelRef) -> Segmenter:
 
 def matter(ref: ModelRef) -> Matter:
     return cast(Matter, _made(ref.facts.factory))
+
+
+def propagator(ref: ModelRef) -> Propagator:
+    return cast(Propagator, _made(ref.facts.factory))
+
+
+def inpainter(ref: ModelRef) -> Inpainter:
+    return cast(Inpainter, _made(ref.facts.factory))
 
 
 def upscaler(ref: ModelRef, scale: int, blend: ModelRef | None = None, denoise: float = 1.0) -> Upscaler:

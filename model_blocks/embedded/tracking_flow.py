@@ -50,8 +50,8 @@ def sample(
     border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
     fill = (0.0 if outside is None else outside,) * 4
     how = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
-    no_second_map = np.empty(0, dtype=np.float32)
-    found = cv2.remap(values.astype(np.float32), places, no_second_map, how, borderMode=border, borderValue=fill)
+    x, y = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+    found = cv2.remap(values.astype(np.float32), x, y, how, borderMode=border, borderValue=fill)
     return np.asarray(found, dtype=np.float32)
 
 
