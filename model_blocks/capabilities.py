@@ -5,9 +5,9 @@ Tensors are (N, C, H, W), RGB, float32, 0..1, unless a method says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # torch takes a second to import, and a run whose stages are all cached needs none of it
     from torch import Tensor
@@ -66,5 +66,47 @@ class Interpolator(Protocol):
         """Two frames (C, H, W), C 3 or 4 with straight alpha, to (len(fractions), C, H, W).
 
         ``fractions`` say how far each new frame is on the way from the first to the second, strictly between 0 and 1.
+        """
+        ...
+
+
+class PropagationState(Protocol):
+    """What is remembered of a shot so far; saved at the end of a chunk, and a resumed run goes on to the last bit."""
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Everything as numpy arrays and plain numbers, by name; the propagator's ``restore`` takes it."""
+        ...
+
+
+@runtime_checkable
+class Propagator(Protocol):
+    """Follows an object through one shot, frame by frame."""
+
+    def begin(self, image: Tensor, mask: Tensor) -> PropagationState:
+        """The state after a shot's first frame: image (3, H, W), mask (1, H, W), 0..1."""
+        ...
+
+    def step(self, state: Any, image: Tensor) -> tuple[Tensor, PropagationState]:
+        """The mask (1, H, W), 0..1, of the next frame (3, H, W), and the state after it."""
+        ...
+
+    def restore(self, arrays: Mapping[str, Any]) -> PropagationState:
+        """The state that ``to_arrays`` was asked of."""
+        ...
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    """Removes what a mask covers. A frame of the result depends on ``reach`` frames on each side and no others."""
+
+    reach: int
+
+    def inpaint(self, images: Tensor, masks: Tensor, wanted: slice) -> Tensor:
+        """The frames ``images[wanted]`` with their holes filled.
+
+        Args:
+            images: (T, 3, H, W), the wanted frames and those within reach that exist.
+            masks: (T, 1, H, W), 0..1; above 0.5 is removed, a soft edge is blended.
+            wanted: Of the T frames; of step 1.
         """
         ...

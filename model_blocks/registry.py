@@ -5,7 +5,7 @@ from typing import Literal
 
 from datasets.errors import ModelUnknownError
 
-Capability = Literal["segment", "matte", "upscale", "upscale_blend", "interpolate"]
+Capability = Literal["segment", "matte", "upscale", "upscale_blend", "interpolate", "propagate", "inpaint"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Purpose = Literal["commercial", "research", "personal"]
@@ -180,6 +180,30 @@ MODELS: tuple[ModelFacts, ...] = (
         conventions="RGB 0..1, whole frames, straight alpha",
         memory_factor=48.0,
         libraries=("opencv-python-headless", "numpy"),
+    ),
+    ModelFacts(
+        name="embedded-propagator",
+        capability="propagate",
+        architecture="dense flow (Kroeger et al. 2016) with a check there and back, remembered object, guided filter",
+        factory="model_blocks.embedded.propagate:EmbeddedPropagator",
+        version=1,
+        embedded=True,
+        licence="Apache-2.0",
+        conventions="RGB 0..1, one frame at a time, longer side at most working_side, a new start at every cut",
+        memory_factor=60.0,
+        libraries=("opencv-python-headless", "numpy", "scipy", "torch"),
+    ),
+    ModelFacts(
+        name="embedded-inpainter",
+        capability="inpaint",
+        architecture="background motion and completed flow into neighbouring frames, patches where nothing was seen",
+        factory="model_blocks.embedded.inpaint:EmbeddedInpainter",
+        version=1,
+        embedded=True,
+        licence="Apache-2.0",
+        conventions="RGB 0..1, mask above 0.5 is removed, frames within reach on each side",
+        memory_factor=60.0,
+        libraries=("opencv-python-headless", "numpy", "scipy"),
     ),
     _realesrgan(
         name="realesrgan-x4plus",

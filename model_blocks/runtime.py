@@ -5,7 +5,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
 
-from model_blocks.capabilities import Interpolator, Matter, Segmenter, Upscaler
+from model_blocks.capabilities import Inpainter, Interpolator, Matter, Propagator, Segmenter, Upscaler
 from model_blocks.choice import ModelRef
 from model_blocks.registry import Precision
 
@@ -27,6 +27,14 @@ def matter(ref: ModelRef) -> Matter:
 
 def interpolator(ref: ModelRef) -> Interpolator:
     return cast(Interpolator, _made(ref.facts.factory))
+
+
+def propagator(ref: ModelRef) -> Propagator:
+    return cast(Propagator, _made(ref.facts.factory))
+
+
+def inpainter(ref: ModelRef) -> Inpainter:
+    return cast(Inpainter, _made(ref.facts.factory))
 
 
 def upscaler(ref: ModelRef, scale: int, blend: ModelRef | None = None, denoise: float = 1.0) -> Upscaler:
