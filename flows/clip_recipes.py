@@ -10,15 +10,25 @@ from datasets.errors import RecipeError
 from flows.recipes import Recipe, Step, read_stages, resolve
 from model_blocks.registry import Capability
 from tasks.clip_encode import EncodeConfig
+from tasks.clip_masks import InpaintConfig, MatteConfig
 from tasks.clip_thumbnails import ClipThumbnailsConfig
 from tasks.config import StageConfig
 from tasks.decode import DecodeConfig
 from tasks.grade import GradeConfig
 from tasks.interpolate import InterpolateConfig
+from tasks.propagate import PropagateConfig
 from tasks.upscale import UpscaleConfig
 
 ClipStageSpec = Annotated[
-    DecodeConfig | UpscaleConfig | GradeConfig | InterpolateConfig | EncodeConfig | ClipThumbnailsConfig,
+    DecodeConfig
+    | PropagateConfig
+    | MatteConfig
+    | InpaintConfig
+    | UpscaleConfig
+    | GradeConfig
+    | InterpolateConfig
+    | EncodeConfig
+    | ClipThumbnailsConfig,
     Field(discriminator="stage"),
 ]
 ClipStageList = TypeAdapter(tuple[ClipStageSpec, ...])
@@ -28,6 +38,9 @@ CLIP_SINKS = (EncodeConfig, ClipThumbnailsConfig)
 _NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
     UpscaleConfig: ("upscale",),
     InterpolateConfig: ("interpolate",),
+    PropagateConfig: ("segment", "propagate"),
+    MatteConfig: ("matte",),
+    InpaintConfig: ("inpaint",),
 }
 
 
@@ -36,18 +49,25 @@ class ClipRecipeName(StrEnum):
 
     UPSCALE = "upscale"
     SMOOTH = "smooth"
+    CUTOUT = "cutout"
+    REMOVE = "remove"
     PASSTHROUGH = "passthrough"
 
 
 CLIP_RECIPES: dict[ClipRecipeName, tuple[StageConfig, ...]] = {
     ClipRecipeName.UPSCALE: (UpscaleConfig(factor=2), EncodeConfig(), ClipThumbnailsConfig()),
     ClipRecipeName.SMOOTH: (InterpolateConfig(factor=2), EncodeConfig(), ClipThumbnailsConfig()),
+    ClipRecipeName.CUTOUT: (PropagateConfig(), MatteConfig(), EncodeConfig(), ClipThumbnailsConfig()),
+    ClipRecipeName.REMOVE: (PropagateConfig(), InpaintConfig(), EncodeConfig(), ClipThumbnailsConfig()),
     ClipRecipeName.PASSTHROUGH: (EncodeConfig(codec="ffv1", container="mkv"),),
 }
 
 
-def parse_clip_recipe(value: str | Sequence[object]) -> tuple[DecodeConfig, Recipe]:
+def parse_clip_recipe(value: str | Sequence[object], *, mask: str | None = None) -> tuple[DecodeConfig, Recipe]:
     """A recipe for clips from its name, the path of a JSON file with a list of stages, or such a list itself.
+
+    Args:
+        mask: Path of a mask for its stage ``propagate``.
 
     Returns:
         How clips are read, and the stages after that.
@@ -56,8 +76,23 @@ def parse_clip_recipe(value: str | Sequence[object]) -> tuple[DecodeConfig, Reci
         RecipeError: No such recipe, or the list does not hold; the message names stage and field.
     """
     if isinstance(value, str) and value in list(ClipRecipeName):
-        return check_clip_recipe(value, CLIP_RECIPES[ClipRecipeName(value)])
-    return check_clip_recipe("own", read_stages(value, ClipStageList, list(ClipRecipeName)))
+        return check_clip_recipe(value, _masked(CLIP_RECIPES[ClipRecipeName(value)], mask))
+    return check_clip_recipe("own", _masked(read_stages(value, ClipStageList, list(ClipRecipeName)), mask))
+
+
+def _masked(stages: Sequence[StageConfig], mask: str | None) -> Sequence[StageConfig]:
+    """The stages with a mask given to the first one that takes it.
+
+    Raises:
+        RecipeError: None takes it.
+    """
+    if mask is None:
+        return stages
+    takers = [number for number, config in enumerate(stages) if isinstance(config, PropagateConfig)]
+    if not takers:
+        raise RecipeError("a mask is given and no stage 'propagate' takes it; use the recipe cutout or remove")
+    at = takers[0]
+    return (*stages[:at], stages[at].model_copy(update={"mask": mask, "box": None, "points": ()}), *stages[at + 1 :])
 
 
 def check_clip_recipe(title: str, stages: Sequence[StageConfig]) -> tuple[DecodeConfig, Recipe]:

@@ -15,19 +15,22 @@ from model_blocks.choice import ModelRef
 from tasks.chunks import Limits
 from tasks.clip_encode import EncodeConfig, encode_clip, encode_key, published_clip
 from tasks.clip_local import clip_stage
-from tasks.clip_plan import StagePlan, plan_decode, plan_encode, plan_pass, plan_pictures
+from tasks.clip_masks import InpaintConfig, InpaintStage, MatteConfig, MatteStage
+from tasks.clip_plan import StagePlan, plan_decode, plan_encode, plan_pass, plan_pictures, plan_propagate
 from tasks.clip_thumbnails import ClipThumbnailsConfig, clip_thumbnails, published_clip_thumbnails, thumbnails_key
 from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.decode import DecodeConfig, Probe, decode, decode_key, probe_clip
 from tasks.grade import GradeConfig, prepare_grade
+from tasks.intake import photo_limits
 from tasks.interpolate import InterpolateConfig, InterpolateStage
 from tasks.local import LocalStage, fused_key
 from tasks.plan import refuse_disk
+from tasks.propagate import PropagateConfig, propagate_clip, propagate_key
 from tasks.stage import Picture, StageKey, StageOutcome
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
-LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig)
+LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig)
 
 
 @dataclass
@@ -171,6 +174,8 @@ def _planned(
         return plan_encode(before, config, limits)
     if isinstance(config, ClipThumbnailsConfig):
         return plan_pictures(before, limits)
+    if isinstance(config, PropagateConfig):
+        return plan_propagate(before, limits)
     return plan_pass(before, _stages(node), limits)
 
 
@@ -183,6 +188,10 @@ def _local(config: StageConfig, models: Mapping[str, ModelRef]) -> LocalStage:
         return UpscaleStage(config, models["upscale"])
     if isinstance(config, InterpolateConfig):
         return InterpolateStage(config, models["interpolate"])
+    if isinstance(config, MatteConfig):
+        return MatteStage(config, models["matte"])
+    if isinstance(config, InpaintConfig):
+        return InpaintStage(config, models["inpaint"])
     assert isinstance(config, GradeConfig)
     return prepare_grade(config, Picture("", ""))
 
@@ -220,6 +229,8 @@ def _run(journey: _ClipJourney, node: Node, probe: Probe, reading: DecodeConfig)
         return encode_clip(journey.item, source, config, probe.asset)
     if isinstance(config, ClipThumbnailsConfig):
         return clip_thumbnails(journey.item, source, config)
+    if isinstance(config, PropagateConfig):
+        return propagate_clip(journey.item, source, config)
     return clip_stage(journey.item, source, _stages(node))
 
 
@@ -257,6 +268,9 @@ def nodes_of(recipe: Recipe, reading: DecodeConfig, asset: str) -> list[Node]:
             key = encode_key(digest, config)
         elif isinstance(config, ClipThumbnailsConfig):
             key = thumbnails_key(digest, config)
+        elif isinstance(config, PropagateConfig):
+            models = (run.models["segment"], run.models["propagate"])
+            key = propagate_key(digest, config, models, photo_limits(run.settings).max_bytes)
         else:
             key = fused_key(digest, [_local(step.config, run.models) for step in group])
         nodes[group[-1].name] = Node(group[-1].name, key, source, group)

@@ -60,6 +60,10 @@ class VideoOrder(Order):
         description="A recipe's name, the path of a .json file with a list of stages, or such a list.",
     )
 
+    mask: str | None = Field(
+        default=None, description="Path of a PNG for the first frame: white is the object to cut out or to remove."
+    )
+
     @property
     def sources(self) -> tuple[str, ...]:
         return self.clips

@@ -9,6 +9,7 @@ from typing import Any, cast
 from datasets.frame_spec import FrameSpec, rgb_spec
 from datasets.outputs import OutputPlace
 from tasks.chunks import run_chunks
+from tasks.clip_masks import InpaintStage
 from tasks.context import current_run
 from tasks.interpolate import InterpolateStage
 from tasks.local import LocalStage, fused_key
@@ -145,11 +146,13 @@ def follow(stages: Sequence[LocalStage], state: ClipState) -> tuple[list[ChunkPa
         if isinstance(stage, UpscaleStage) and not stage.model.facts.embedded and not state.tonemapped:
             refuse_hdr(state.info)
         timing, cuts, stretch = state.timing, state.cuts, state.stretch
-        prepared = stage
+        prepared: LocalStage = stage
         if isinstance(stage, InterpolateStage):
             cadence = stage.config.cadence(timing, cuts)
             prepared = replace(stage, cadence=cadence)
             timing, cuts, stretch = cadence.timing, cadence.moved(cuts), stretch * cadence.stretch
+        if isinstance(stage, InpaintStage):
+            prepared = replace(stage, cuts=cuts)
         shape = state.shape
         for each in prepared.passes(shape):
             passes.append(each)

@@ -14,6 +14,7 @@ from tasks.local import LocalStage
 from tasks.ops.geometry import Shape
 from tasks.passes import ChunkPass, fuse
 from tasks.plan import plan_chunks, refuse_memory
+from tasks.propagate import propagate_bytes, propagated
 from tasks.view import ViewedPass, ViewFacts
 
 WORKER_BYTES = 900 << 20  # of a process with the libraries loaded and nothing to do; measured
@@ -60,6 +61,18 @@ def plan_pass(before: StagePlan, stages: Sequence[LocalStage], limits: Limits) -
     spec = ended.spec()
     chunks = plan_chunks(chunk_pass, Shape(*before.facts.shape), spec.dtype, spec.chunks, limits.memory_bytes)
     return StagePlan(chunks.peak_bytes, spec.raw_bytes, ended, ViewFacts(spec, ended.info))
+
+
+def plan_propagate(before: StagePlan, limits: Limits) -> StagePlan:
+    """Following an object.
+
+    Raises:
+        PlanTooLargeError: Not even single frames fit.
+    """
+    after, spec = propagated(before.after)
+    needed = propagate_bytes(spec) + before.facts.bytes_of(spec.chunks[0])
+    refuse_memory(needed, limits.memory_bytes, f"following an object in {after.shape.width}×{after.shape.height}")
+    return StagePlan(needed, spec.raw_bytes, after, ViewFacts(spec, after.info))
 
 
 def plan_encode(before: StagePlan, config: EncodeConfig, limits: Limits) -> StagePlan:

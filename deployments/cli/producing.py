@@ -90,18 +90,25 @@ def begin_server(*, dry_run: bool) -> ApiServer | None:
 @click.command()
 @click.argument("clips", nargs=-1, required=True, metavar="CLIP...")
 @click.option("--recipe", default="upscale", show_default=True, help="A recipe's name or a .json list of stages.")
+@click.option("--mask", default=None, help="A PNG for the first frame: white is what to cut out or to remove.")
 @common_options
-def video(clips: tuple[str, ...], recipe: str, **values: Any) -> int:
-    """Take clips through a recipe: upscale, smooth, passthrough, or your own list."""
+def video(clips: tuple[str, ...], recipe: str, mask: str | None, **values: Any) -> int:
+    """Take clips through a recipe: upscale, smooth, cutout, remove, passthrough, or your own list."""
     server = begin_server(dry_run=values["dry_run"])
     common = read_common(values)
-    summary = run(clips, recipe, common, server, flow="video")
+    summary = run(clips, recipe, common, server, flow="video", mask=mask)
     show_summary(summary, common)
     return int(summary.exit_status)
 
 
 def run(
-    sources: tuple[str, ...], recipe: str, common: Common, server: ApiServer | None, *, flow: str = "product"
+    sources: tuple[str, ...],
+    recipe: str,
+    common: Common,
+    server: ApiServer | None,
+    *,
+    flow: str = "product",
+    mask: str | None = None,
 ) -> Any:
     """Run a flow in this process, attached to the embedded Prefect server or the configured one."""
     _hand_down(common, server)
@@ -111,8 +118,9 @@ def run(
         if server.started_here and common.settings.workers == 1:  # others would only take time from the server
             begin_torch()
         wait_until_ready(server)
-    begin = {"product": run_product, "video": run_video}[flow]
-    return begin(sources, recipe, common, command=_command())
+    if flow == "video":
+        return run_video(sources, recipe, common, command=_command(), mask=mask)
+    return run_product(sources, recipe, common, command=_command())
 
 
 def _hand_down(common: Common, server: ApiServer | None) -> None:

@@ -27,11 +27,14 @@ def run_product(photos: Sequence[str], recipe: str, common: Common, *, command: 
     return _watched(product, order)
 
 
-def run_video(clips: Sequence[str], recipe: str, common: Common, *, command: str) -> RunSummary:
+def run_video(
+    clips: Sequence[str], recipe: str, common: Common, *, command: str, mask: str | None = None
+) -> RunSummary:
     """The video flow with a progress display; what it came to."""
     from flows.video import plan_video, video
 
-    order = VideoOrder.model_validate({"clips": _absolute(clips), **_shared(recipe, common, command)})
+    given = {"mask": str(Path(mask).absolute())} if mask else {}
+    order = VideoOrder.model_validate({"clips": _absolute(clips), **given, **_shared(recipe, common, command)})
     if common.dry_run:
         return plan_video(order, common.settings)
     return _watched(video, order)
