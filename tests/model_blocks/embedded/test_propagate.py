@@ -123,7 +123,7 @@ def test_a_real_thing_is_followed_while_the_camera_goes_around_it() -> None:
 
     with av.open(str(fixture("videos/rabbit320.mp4"))) as container:
         every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    frames = np.stack(every[::2])
+    frames = np.stack([np.asarray(frame, dtype=np.uint8) for frame in every[::2]])
     truth = np.stack([seen_as_white(frame) for frame in frames])
     region, contour = mean_similarity(followed(Clip(frames, frames, truth)) > 0.5, truth)
     sys.stdout.write(f"J {region:.3f}, F {contour:.3f}, J&F {(region + contour) / 2:.3f}\n")
