@@ -190,7 +190,7 @@ MODELS: tuple[ModelFacts, ...] = (
         embedded=True,
         licence="Apache-2.0",
         conventions="RGB 0..1, one frame at a time, longer side at most working_side, a new start at every cut",
-        memory_factor=60.0,
+        memory_factor=170.0,
         libraries=("opencv-python-headless", "numpy", "scipy", "torch"),
     ),
     ModelFacts(
@@ -202,7 +202,7 @@ MODELS: tuple[ModelFacts, ...] = (
         embedded=True,
         licence="Apache-2.0",
         conventions="RGB 0..1, mask above 0.5 is removed, frames within reach on each side",
-        memory_factor=60.0,
+        memory_factor=34.0,
         libraries=("opencv-python-headless", "numpy", "scipy"),
     ),
     _realesrgan(

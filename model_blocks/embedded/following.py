@@ -29,6 +29,9 @@ STRUCTURE = 0.1  # the same of what is seen of the object, edges included
 EDGES = 1.5  # of 255 per pixel, root mean square; an object with less has no structure to speak of
 TURNING = 0.2  # of a turn and growth per frame, as the largest difference of their matrix to none
 EAGER, PATIENT = 4, 3  # frames it is looked for everywhere at once; after them in every third
+LOOKS = 0.8  # of what the late look of the object explains; where the first one explains less, it counts for nothing
+WHOLE = 0.6  # share of the object that must look as remembered for it to be remembered anew
+RESIZED = 0.1  # share by which it may have grown or shrunk for that
 SLOWING = 0.9  # of the motion, per frame out of sight
 GROWTH = 4  # pixels around what is known to be the object into which it may grow
 FAR = 8.0  # pixels by which the object's surface may differ from its pose
@@ -37,13 +40,18 @@ GAIN_LEARNING = 0.3
 
 @dataclass(frozen=True)
 class Followed:
-    """Where the object was found: its mask (h, w), 0..1, and what goes into the next state."""
+    """Where the object was found: its mask (h, w), 0..1, and what goes into the next state.
+
+    ``whole`` says that nothing hides it, so that it can be remembered as it looks now.
+    """
 
     mask: Float32
     pose: Float
+    recent_pose: Float
     motion: Float
     gain: Float
     lost: int
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -68,17 +76,40 @@ class _Anchor:
 def follow(state: PropagationState, image: UInt8) -> Followed:
     """The object of ``state`` in the next frame (h, w, 3)."""
     if float(state.reference_mask.max()) <= 0.5:
-        return Followed(np.zeros_like(state.mask), state.pose, STILL, state.gain, 0)
+        return Followed(np.zeros_like(state.mask), state.pose, state.recent_pose, STILL, state.gain, 0, False)
     there, back = dense_flow(state.image, image), dense_flow(image, state.image)
     trust = agreement(back, there)
     colour = colour_evidence(image, state.object_colours, state.ground_colours)
     motion = _motion(state, there, agreement(there, back))
-    pose, anchor = _posed(state, image, motion)
+    pose, first = _posed(state, image, motion)
+    recent_pose, recent = _posed(state.recently(), image, motion)
+    anchor = _blended(first, recent)
     mask = _decided(state, anchor, back, trust, colour)
     if state.lost == 0 and _visible(mask, anchor) and anchor.seen > STRUCTURE:
-        return Followed(mask, pose, motion, anchor.gain, 0)
-    held = chained(state.pose, _onward(state))
-    return _searched(state, image, colour, back, trust, (held, _anchor(state, image, held)))
+        leaving = _at_frame(mask) > _at_frame(state.recent_mask) + 2
+        whole = anchor.seen > WHOLE and _same_size(mask, recent.mask) and not leaving
+        return Followed(mask, pose, recent_pose, motion, anchor.gain, 0, whole)
+    return _searched(state, image, colour, back, trust)
+
+
+def _blended(first: _Anchor, recent: _Anchor) -> _Anchor:
+    """The first frame's object, which does not drift, as long as it looks like that; else the one of late."""
+    share = float(np.clip((first.seen / max(recent.seen, 1e-6) - LOOKS) / (1 - LOOKS) * 2, 0, 1))
+    masks, known, match = (
+        np.asarray(share * getattr(first, name) + (1 - share) * getattr(recent, name), dtype=np.float32)
+        for name in ("mask", "known", "match")
+    )
+    return _Anchor(masks, known, match, max(first.seen, recent.seen), first.gain)
+
+
+def _at_frame(mask: Float32) -> int:
+    """How many of the mask's pixels lie at the edge of the picture."""
+    return sum(int((side > 0.5).sum()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
+def _same_size(mask: Float32, expected: Float32) -> bool:
+    now, then = float((mask > 0.5).sum()), float((expected > 0.5).sum())
+    return (1 - RESIZED) * then <= now <= (1 + RESIZED) * then
 
 
 def _motion(state: PropagationState, there: Float32, trust: Float32) -> Float:
@@ -174,27 +205,31 @@ def _visible(mask: Float32, anchor: _Anchor) -> bool:
     return float((mask > 0.5).sum()) > max(LEAST, IN_SIGHT * expected)
 
 
-def _searched(
-    state: PropagationState,
-    image: UInt8,
-    colour: Float32,
-    back: Float32,
-    trust: Float32,
-    held: tuple[Float, _Anchor],
-) -> Followed:
-    """Looks for an object out of sight: where it would be by now, then everywhere."""
-    pose, anchor = held
+def _searched(state: PropagationState, image: UInt8, colour: Float32, back: Float32, trust: Float32) -> Followed:
+    """Looks for an object out of sight: where it would be by now, then everywhere, as it was first and as of late."""
     motion = _onward(state)
-    telling = np.clip(colour_evidence(state.reference, state.object_colours, state.ground_colours), 0, None)
-    found = None
+    best, anchor = motion, _anchor(state, image, chained(state.pose, motion))
     if state.lost < EAGER or state.lost % PATIENT == 0:
-        found = find_again(image, state.reference, state.reference_mask, telling, pose, state.gain)
-    if found is not None:
-        better, support = aligned(image, state.reference, state.reference_mask, found, state.gain)
-        candidate = _anchor(state, image, better if support > SUPPORT else found)
-        if candidate.seen > max(0.4, anchor.seen):
-            pose, anchor, motion = (better if support > SUPPORT else found), candidate, STILL
+        for view in (state, state.recently()):
+            found, candidate = _found(view, image)
+            if candidate is not None and candidate.seen > max(0.4, anchor.seen):
+                best, anchor = found, candidate
     mask = _decided(state, anchor, back, trust, colour)
+    pose, recent_pose = chained(state.pose, best), chained(state.recent_pose, best)
     if _visible(mask, anchor) and anchor.seen > SUPPORT:
-        return Followed(mask, pose, motion, anchor.gain, 0)
-    return Followed(np.zeros_like(mask), pose, motion, state.gain, state.lost + 1)
+        return Followed(mask, pose, recent_pose, STILL if best is not motion else motion, anchor.gain, 0, False)
+    held = chained(state.pose, motion), chained(state.recent_pose, motion)
+    return Followed(np.zeros_like(mask), *held, motion, state.gain, state.lost + 1, False)
+
+
+def _found(view: PropagationState, image: UInt8) -> tuple[Float, _Anchor | None]:
+    """How one look of the object would have moved since it was last seen, and what speaks for that."""
+    telling = np.clip(colour_evidence(view.reference, view.object_colours, view.ground_colours), 0, None)
+    if not (view.reference_mask > 0.5).any():
+        return STILL, None
+    found = find_again(image, view.reference, view.reference_mask, telling, view.pose, view.gain)
+    if found is None:
+        return STILL, None
+    better, support = aligned(image, view.reference, view.reference_mask, found, view.gain)
+    pose = better if support > SUPPORT else found
+    return chained(inverted(view.pose), pose), _anchor(view, image, pose)

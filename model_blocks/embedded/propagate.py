@@ -102,6 +102,13 @@ def _enlarged(image: Tensor, mask: Float32) -> Tensor:
 
 
 def _remembered(state: PropagationState, followed: Followed, pixels: UInt8, mask: Float32) -> PropagationState:
-    return state.after(
-        image=pixels, mask=mask, pose=followed.pose, motion=followed.motion, gain=followed.gain, lost=followed.lost
+    later = state.after(
+        image=pixels,
+        mask=mask,
+        pose=followed.pose,
+        recent_pose=followed.recent_pose,
+        motion=followed.motion,
+        gain=followed.gain,
+        lost=followed.lost,
     )
+    return later.looking(pixels, mask) if followed.whole else later

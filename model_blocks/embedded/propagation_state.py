@@ -14,6 +14,7 @@ UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 Float = NDArray[np.float64]
 
+RENEWAL = 5  # frames after which the object is remembered anew
 LEARNING = 0.03  # share of a frame in the remembered colours
 SURE = 0.9  # a mask beyond this, or below one minus this, is learnt from
 ENOUGH = 20  # pixels; fewer teach nothing
@@ -34,6 +35,10 @@ class PropagationState:
         gain: (3,), the object's brightness in the last frame over that in the reference.
         object_colours: Share of each colour in the object.
         ground_colours: Share of each colour in its surroundings.
+        recent: (h, w, 3), the frame in which the object was last remembered as it looked then.
+        recent_mask: (h, w), 0..1, its mask.
+        recent_pose: (2, 3), from that frame's pixels to the last frame's.
+        age: Frames since then.
         lost: For how many frames the object was out of sight.
     """
 
@@ -47,6 +52,10 @@ class PropagationState:
     gain: Float
     object_colours: Float32
     ground_colours: Float32
+    recent: UInt8
+    recent_mask: Float32
+    recent_pose: Float
+    age: int
     lost: int
 
     @classmethod
@@ -63,11 +72,31 @@ class PropagationState:
             gain=np.ones(3),
             object_colours=colour_shares(image, mask),
             ground_colours=colour_shares(image, 1 - mask),
+            recent=image,
+            recent_mask=mask,
+            recent_pose=STILL,
+            age=0,
             lost=0,
         )
 
+    def recently(self) -> "PropagationState":
+        """The same with the object's late look in the place of its first one."""
+        return replace(
+            self,
+            reference=self.recent,
+            reference_mask=self.recent_mask,
+            pose=self.recent_pose,
+            gain=np.ones(3),
+        )
+
+    def looking(self, image: UInt8, mask: Float32) -> "PropagationState":
+        """The same, the object remembered as it looks in the last frame, where that is long enough ago."""
+        if self.age < RENEWAL:
+            return self
+        return replace(self, recent=image, recent_mask=mask, recent_pose=STILL, age=0)
+
     def after(
-        self, *, image: UInt8, mask: Float32, pose: Float, motion: Float, gain: Float, lost: int
+        self, *, image: UInt8, mask: Float32, pose: Float, recent_pose: Float, motion: Float, gain: Float, lost: int
     ) -> "PropagationState":
         """The next state: what was seen replaces what was, the colours are learnt slowly."""
         return replace(
@@ -75,6 +104,8 @@ class PropagationState:
             image=image,
             mask=mask,
             pose=pose,
+            recent_pose=recent_pose,
+            age=self.age + 1,
             motion=motion,
             gain=gain,
             lost=lost,
@@ -92,7 +123,7 @@ class PropagationState:
         """The state that ``to_arrays`` was asked of, to the last bit."""
         height, width = (int(side) for side in arrays["size"])
         values: dict[str, Any] = {field.name: np.asarray(arrays[field.name]) for field in fields(cls)}
-        return cls(**{**values, "size": (height, width), "lost": int(arrays["lost"])})
+        return cls(**{**values, "size": (height, width), "lost": int(arrays["lost"]), "age": int(arrays["age"])})
 
 
 def _learnt(known: Float32, image: UInt8, where: NDArray[np.bool_]) -> Float32:
