@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-HEIGHT, WIDTH = 90, 160
+HEIGHT, WIDTH = 54, 96
 RATE = 25  # frames per second, or the average of them
 TICK = Fraction(1, 12_800)  # of the pictures
 SAMPLES = 48_000  # per second of sound
@@ -30,7 +30,7 @@ class FlashAndBeep:
         every: Whole seconds from one flash to the next; the first comes after as many.
     """
 
-    seconds: int = 12
+    seconds: int = 7
     irregular: bool = False
     sound_starts: Fraction = Fraction(0)
     pictures_start: Fraction = Fraction(0)
