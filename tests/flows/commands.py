@@ -14,8 +14,21 @@ def product_command(
     photos: Sequence[Path], out: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
     """``stillmotion product`` in a session of its own, its outputs as pipes."""
+    return _command("product", photos, out, options, environment)
+
+
+def video_command(
+    clips: Sequence[Path], out: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[str]":
+    """``stillmotion video`` in a session of its own, its outputs as pipes."""
+    return _command("video", clips, out, options, environment)
+
+
+def _command(
+    name: str, sources: Sequence[Path], out: Path, options: Sequence[str], environment: Mapping[str, str] | None
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", "product", *map(str, photos), "--out", str(out), *options],
+        [sys.executable, "-m", "deployments.cli", name, *map(str, sources), "--out", str(out), *options],
         env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
