@@ -283,7 +283,13 @@ def _join(
 ) -> tuple[StoredFile, tuple[Notice, ...]]:
     storage = place.storage
     with local_asset(storage, asset) as source, storage.temporary_file() as part:
-        plan = plan_carry(source, target.settings.container, stretch=state.stretch, keep_sound=config.sound == "keep")
+        plan = plan_carry(
+            source,
+            target.settings.container,
+            demuxer=state.info.container,
+            stretch=state.stretch,
+            keep_sound=config.sound == "keep",
+        )
         with place.local_files(SEGMENTS, segments) as files:
             join(files, source, plan, target.info, target.settings, part)
         return place.adopt_file(name, part), plan.notices

@@ -1,16 +1,20 @@
 """What goes into the delivered clip beside its pictures: sound, subtitles, chapters and names, as they are if possible."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import av
+from av.container import InputContainer
 from av.stream import Stream
 
 from datasets.notices import Notice
 from tasks.ops.video.codecs import ContainerName
+from tasks.ops.video.containers import Source, open_container
+from tasks.ops.video.reading import MAX_PIXELS
 
 Kind = Literal["audio", "subtitle"]
 Action = Literal["copy", "transcode"]
@@ -33,6 +37,7 @@ _COPIED_SUBTITLES: Mapping[str, frozenset[str]] = {
 _AUDIO_CODEC = {"mp4": "aac", "mov": "aac", "mkv": "aac", "webm": "libopus"}
 _SUBTITLE_CODEC = {"mp4": "mov_text", "mov": "mov_text", "mkv": "subrip", "webm": "webvtt"}
 _SAFE = ("title", "artist", "album", "genre", "copyright", "comment", "description", "show", "track")
+ANIMATION = "webp"  # FFmpeg does not read these; pictures are all they hold
 _SILENT: tuple[ContainerName, ...] = ("gif", "webp")
 
 
@@ -62,26 +67,36 @@ class CarryPlan:
         metadata: Of the file: title and the like; never a place, a device or a date.
         stretch: How many times longer the clip is than its source.
         notices: What changes or is left out.
+        demuxer: FFmpeg's name of the one that reads the source; a guessed one might open what the source names.
     """
 
     streams: tuple[Carried, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     stretch: Fraction = Fraction(1)
     notices: tuple[Notice, ...] = ()
+    demuxer: str = ""
 
 
 def plan_carry(
-    source: Path, container: ContainerName, *, stretch: Fraction = Fraction(1), keep_sound: bool = True
+    source: Path,
+    container: ContainerName,
+    *,
+    demuxer: str,
+    stretch: Fraction = Fraction(1),
+    keep_sound: bool = True,
 ) -> CarryPlan:
     """Decide what of a source goes into a container.
 
     Args:
         source: A local media file that has been let in already.
         container: What is delivered.
+        demuxer: FFmpeg's name of the one that the source was let in by.
         stretch: How many times longer the clip becomes; sound is then stretched, its pitch kept.
         keep_sound: False leaves sound out.
     """
-    with av.open(str(source), "r") as opened:
+    if demuxer == ANIMATION:
+        return CarryPlan(stretch=stretch, demuxer=demuxer)
+    with open_source(source, demuxer) as opened:
         streams = [(each.index, each.type, _codec(each)) for each in opened.streams]
         metadata = {name: opened.metadata[name] for name in _SAFE if name in opened.metadata}
     carried: list[Carried] = []
@@ -92,7 +107,7 @@ def plan_carry(
         notices += [notice] if notice else []
     if container in _SILENT and any(kind == "audio" for _, kind, _ in streams):
         notices.append(Notice("sound_dropped", f"{container} holds no sound; the clip is delivered without."))
-    return CarryPlan(tuple(carried), metadata, stretch, tuple(notices))
+    return CarryPlan(tuple(carried), metadata, stretch, tuple(notices), demuxer)
 
 
 def _codec(stream: Stream) -> str:
@@ -124,12 +139,17 @@ def _decide(
     return None, Notice(code, f"Stream {index} ({kind} {codec}) is left out of {container}.", facts)
 
 
-def copied_packets(source: Path, index: int) -> Iterator[av.Packet]:
+def open_source(source: Path, demuxer: str) -> AbstractContextManager[InputContainer]:
+    """The source by the demuxer that it was let in by, with no leave to open anything else."""
+    return open_container(Source(source), demuxer, max_pixels=MAX_PIXELS)
+
+
+def copied_packets(source: Path, demuxer: str, index: int) -> Iterator[av.Packet]:
     """Packets of one stream as they lie in the file, in its own time.
 
     Each stream has a reader of its own, so that a badly interleaved source is not held in memory.
     """
-    with av.open(str(source), "r") as opened:
+    with open_source(source, demuxer) as opened:
         for packet in opened.demux(opened.streams[index]):
             if packet.size:
                 yield packet

@@ -14,6 +14,8 @@ _MASTERING = struct.Struct("=20i2i")  # FFmpeg's AVMasteringDisplayMetadata: 10 
 _LIGHT = struct.Struct("=2I")  # FFmpeg's AVContentLightMetadata
 _CHROMATICITY_STEP = 50_000  # SMPTE ST 2086 as coded: units of 0.00002
 _LUMINANCE_STEP = 10_000  # and of 0.0001 candela per square metre
+_SLICED = 4  # pixels: the smallest side that FFV1 cuts in two whatever the subsampling
+_FIELD_ORDER = {"tff": "tt", "bff": "bb"}
 _OPTION_NAMES = {"gbr": "rgb", "bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361", "bt2020c": "bt2020_cl"}
 
 
@@ -56,7 +58,8 @@ def encoder_options(settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
     - libvpx-vp9: ``b=0`` with ``crf`` for constant quality; ``row-mt=0``; ``auto-alt-ref=0`` with alpha, whose two
       streams would otherwise show different frames.
     - prores_ks: ``profile=4444``, ``alpha_bits=16``.
-    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading), ``slices=4``, every frame a key frame.
+    - ffv1: ``level=3`` with ``slicecrc=1`` (damage is found on reading), ``slices=4``, every frame a key frame;
+      ``level=1``, which has no slices, for pictures too narrow to be cut into four; ``field_order`` of woven fields.
 
     Args:
         settings: The recipe's.
@@ -119,8 +122,11 @@ def _prores(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> 
     return {"profile": "4444", "alpha_bits": "16", "vendor": "apl0"}
 
 
-def _ffv1(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> dict[str, str]:
-    return {"level": "3", "slicecrc": "1", "slices": "4", "g": "1", "coder": "1", "context": "0"}
+def _ffv1(_codec: OutputCodec, _settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
+    sliced = min(info.width, info.height) >= _SLICED
+    slices = {"level": "3", "slicecrc": "1", "slices": "4"} if sliced else {"level": "1"}
+    fields = {} if info.field_order == "progressive" else {"field_order": _FIELD_ORDER[info.field_order]}
+    return slices | fields | {"g": "1", "coder": "1", "context": "0"}
 
 
 _OWN = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.filter
 from av.container import OutputContainer
 from av.error import FFmpegError
 
@@ -101,7 +102,8 @@ def _write(frames: Iterable[Planes], info: ClipInfo, settings: EncodeSettings, o
     with av.open(str(out), "w", format="matroska", container_options={"fflags": "+bitexact"}) as container:
         container.metadata[TIMES_TAG] = times
         stream = _add_stream(container, info, settings)
-        for frame in _coded_frames(frames, info, stream.codec_context.pix_fmt or ""):
+        coded = _coded_frames(frames, info, stream.codec_context.pix_fmt or "")
+        for frame in _marked(coded, info) if settings.codec == "ffv1" else coded:
             frame.pts = count
             frame.time_base = stream.codec_context.time_base
             count += 1
@@ -139,6 +141,29 @@ def _coded_frames(frames: Iterable[Planes], info: ClipInfo, coded: str) -> Itera
     for chunk in frames:
         for index in range(len(chunk[source.planes[0]])):
             yield frame_of(chunk, index, source, coded)
+
+
+def _marked(frames: Iterator[av.VideoFrame], info: ClipInfo) -> Iterator[av.VideoFrame]:
+    """Frames that say of themselves that they are woven and which field comes first: FFV1 keeps that with each.
+
+    A filter says it, because PyAV does not set these flags.
+    """
+    if info.field_order == "progressive":
+        yield from frames
+        return
+    graph: av.filter.Graph | None = None
+    for frame in frames:
+        if graph is None:
+            graph = av.filter.Graph()
+            source = graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=1 / _ANY_RATE
+            )
+            fields = graph.add("setfield", f"mode={info.field_order}")
+            graph.link_nodes(source, fields, graph.add("buffersink")).configure()
+        graph.push(frame)
+        marked = graph.pull()
+        assert isinstance(marked, av.VideoFrame)
+        yield marked
 
 
 def _mux(container: OutputContainer, packets: Sequence[av.Packet]) -> None:

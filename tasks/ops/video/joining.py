@@ -10,7 +10,7 @@ from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
-from tasks.ops.video.carrying import Carried, CarryPlan, copied_packets
+from tasks.ops.video.carrying import Carried, CarryPlan, copied_packets, open_source
 from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.codecs import FFMPEG_CONTAINERS, output_codec
 from tasks.ops.video.encoder_options import EncodeSettings
@@ -107,7 +107,7 @@ def _start(parts: Sequence[Segment], source: Path | None, plan: CarryPlan) -> Fr
     tick = parts[0].time_base
     starts = [parts[0].pts[0] * tick]
     if source is not None and plan.streams:
-        with av.open(str(source), "r") as opened:
+        with open_source(source, plan.demuxer) as opened:
             for each in plan.streams:
                 stream = opened.streams[each.index]
                 if each.kind == "audio" and stream.start_time is not None and stream.time_base is not None:
@@ -128,7 +128,7 @@ def _video_packets(parts: Sequence[Segment], stream: av.VideoStream, start: Frac
 def _carried_packets(
     container: OutputContainer, source: Path, carried: Carried, plan: CarryPlan, start: Fraction
 ) -> Iterator[_Timed]:
-    with av.open(str(source), "r") as opened:
+    with open_source(source, plan.demuxer) as opened:
         template = opened.streams[carried.index]
         stream = container.add_stream_from_template(template, opaque=True)
         tick = template.time_base or Fraction(1)
@@ -140,7 +140,7 @@ def _carried_packets(
 
 
 def _copied(source: Path, carried: Carried, stream: Stream, plan: CarryPlan, start: Fraction) -> Iterator[_Timed]:
-    for packet in copied_packets(source, carried.index):
+    for packet in copied_packets(source, plan.demuxer, carried.index):
         tick = packet.time_base
         offset = round(start / tick)
         stamp = packet.dts if packet.dts is not None else packet.pts
