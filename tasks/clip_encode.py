@@ -291,8 +291,8 @@ def _join(
             keep_sound=config.sound == "keep",
         )
         with place.local_files(SEGMENTS, segments) as files:
-            join(files, source, plan, target.info, target.settings, part)
-        return place.adopt_file(name, part), plan.notices
+            lost = join(files, source, plan, target.info, target.settings, part)
+        return place.adopt_file(name, part), (*plan.notices, *lost)
 
 
 def expected_bytes(state: ClipState, target: Target) -> int:

@@ -18,11 +18,12 @@ FULL_RANGE = {"yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p
 
 @dataclass
 class Track:
-    """A stream that is carried as it is: its packets' bytes and times."""
+    """A stream that is carried as it is: its packets' bytes and times, and where it is first heard."""
 
     kind: str
     codec: str
     language: str | None
+    start: Fraction
     packets: list[bytes] = field(default_factory=list)
     times: list[Fraction] = field(default_factory=list)
 
@@ -55,7 +56,7 @@ def facts_of(path: Path, pixel_format: str | None = None, decoder: str | None = 
             assert isinstance(own, VideoCodecContext)
             own.extradata, context = stream.codec_context.extradata, own
         context.thread_count = 1
-        tracks = {each.index: Track(each.type, _codec(each), each.language) for each in container.streams
+        tracks = {each.index: Track(each.type, _codec(each), each.language, (each.start_time or 0) * (each.time_base or Fraction(1))) for each in container.streams
                   if each.type in ("audio", "subtitle")}  # fmt: skip
         frames: list[av.VideoFrame] = []
         digests: list[str] = []

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import av
 from av.container import InputContainer
@@ -15,6 +15,9 @@ from datasets.notices import Notice
 from tasks.ops.video.codecs import ContainerName
 from tasks.ops.video.containers import Source, open_container
 from tasks.ops.video.reading import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in its stubs
 
 Kind = Literal["audio", "subtitle"]
 Action = Literal["copy", "transcode"]
@@ -59,6 +62,21 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class ClipChapter:
+    """A named part of the source.
+
+    Attributes:
+        start: Seconds.
+        end: Seconds.
+        title: Empty where it has none.
+    """
+
+    start: Fraction
+    end: Fraction
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class CarryPlan:
     """What is taken over from a source, and how.
 
@@ -67,6 +85,7 @@ class CarryPlan:
         metadata: Of the file: title and the like; never a place, a device or a date.
         stretch: How many times longer the clip is than its source.
         notices: What changes or is left out.
+        chapters: In the source's time.
         demuxer: FFmpeg's name of the one that reads the source; a guessed one might open what the source names.
     """
 
@@ -75,6 +94,7 @@ class CarryPlan:
     stretch: Fraction = Fraction(1)
     notices: tuple[Notice, ...] = ()
     demuxer: str = ""
+    chapters: tuple[ClipChapter, ...] = ()
 
 
 def plan_carry(
@@ -99,6 +119,7 @@ def plan_carry(
     with open_source(source, demuxer) as opened:
         streams = [(each.index, each.type, _codec(each)) for each in opened.streams]
         metadata = {name: opened.metadata[name] for name in _SAFE if name in opened.metadata}
+        chapters = tuple(_chapter(each) for each in opened.chapters()) if container not in _SILENT else ()
     carried: list[Carried] = []
     notices: list[Notice] = []
     for index, kind, codec in streams[: None if container not in _SILENT else 0]:
@@ -107,7 +128,12 @@ def plan_carry(
         notices += [notice] if notice else []
     if container in _SILENT and any(kind == "audio" for _, kind, _ in streams):
         notices.append(Notice("sound_dropped", f"{container} holds no sound; the clip is delivered without."))
-    return CarryPlan(tuple(carried), metadata, stretch, tuple(notices), demuxer)
+    return CarryPlan(tuple(carried), metadata, stretch, tuple(notices), demuxer, chapters)
+
+
+def _chapter(chapter: "Chapter") -> ClipChapter:
+    tick = chapter["time_base"] or Fraction(1)
+    return ClipChapter(chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", ""))
 
 
 def _codec(stream: Stream) -> str:

@@ -14,7 +14,7 @@ from av.error import FFmpegError
 
 from datasets.errors import FrameShapeError, PermanentError
 from datasets.planar import PLANAR, Planes
-from tasks.ops.video.clip import ClipInfo
+from tasks.ops.video.clip import ClipInfo, FieldOrder
 from tasks.ops.video.codecs import ClipFormatError, output_codec
 from tasks.ops.video.encoder_options import EncodeSettings, encoder_options
 from tasks.ops.video.packing import coded_format, frame_of
@@ -153,17 +153,18 @@ def _marked(frames: Iterator[av.VideoFrame], info: ClipInfo) -> Iterator[av.Vide
         return
     graph: av.filter.Graph | None = None
     for frame in frames:
-        if graph is None:
-            graph = av.filter.Graph()
-            source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=1 / _ANY_RATE
-            )
-            fields = graph.add("setfield", f"mode={info.field_order}")
-            graph.link_nodes(source, fields, graph.add("buffersink")).configure()
+        graph = graph or _marking(frame, info.field_order)
         graph.push(frame)
         marked = graph.pull()
         assert isinstance(marked, av.VideoFrame)
         yield marked
+
+
+def _marking(like: av.VideoFrame, order: FieldOrder) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=1 / _ANY_RATE)
+    graph.link_nodes(source, graph.add("setfield", f"mode={order}"), graph.add("buffersink")).configure()
+    return graph
 
 
 def _mux(container: OutputContainer, packets: Sequence[av.Packet]) -> None:

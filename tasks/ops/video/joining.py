@@ -4,12 +4,14 @@ import heapq
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.stream import Stream
 
+from datasets.notices import Notice
 from tasks.ops.video.carrying import Carried, CarryPlan, copied_packets, open_source
 from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.codecs import FFMPEG_CONTAINERS, output_codec
@@ -17,7 +19,11 @@ from tasks.ops.video.encoder_options import EncodeSettings
 from tasks.ops.video.encoding import EncodeError
 from tasks.ops.video.segments import Segment, read_segments, timings
 
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only in its stubs
+
 _INTERLEAVE_US = 1_000_000  # the muxer holds at most this much time back; packets come to it in order already
+_CHAPTER_TICK = Fraction(1, 1000)
 _Timed = tuple[Fraction, int, av.Packet]
 
 
@@ -28,7 +34,7 @@ def join(
     info: ClipInfo,
     settings: EncodeSettings,
     out: Path,
-) -> None:
+) -> tuple[Notice, ...]:
     """Write the delivered file: the segments' packets one after the other, and what the plan carries over.
 
     FFmpeg options: ``fflags=+bitexact`` (no encoder name, no clock, no random identifiers), ``movflags=+faststart``
@@ -44,6 +50,9 @@ def join(
         info: Time base, and rotation if players are to turn the picture.
         settings: The recipe's.
         out: The file to write.
+
+    Returns:
+        What was lost by the container; empty for most.
 
     Raises:
         SegmentMismatchError: The segments cannot be joined.
@@ -61,6 +70,15 @@ def join(
         raise EncodeError(
             f"{settings.container} refused the clip: {error}; choose another container", container=settings.container
         ) from error
+    return _lost(info, settings)
+
+
+def _lost(info: ClipInfo, settings: EncodeSettings) -> tuple[Notice, ...]:
+    """H.264 and HEVC carry the shape of a pixel themselves; for others FFmpeg's Matroska muxer is not told of it."""
+    if info.sample_aspect == 1 or settings.container in ("mp4", "mov") or settings.codec in ("h264", "hevc"):
+        return ()
+    message = f"Pixels of shape {info.sample_aspect} are shown square: {settings.codec} in {settings.container}."
+    return (Notice("sample_aspect_dropped", message, {"sample_aspect": str(info.sample_aspect)}),)
 
 
 def _fill(
@@ -75,6 +93,7 @@ def _fill(
     with av.open(str(parts[0].path), "r", format="matroska") as first:
         video = _video_stream(container, first, info, settings, parts[0].time_base)
         start = _start(parts, source, plan)
+        container.set_chapters(_chapters(plan, start))
         sources = [_video_packets(parts, video, start)]
         for carried in plan.streams if source else ():
             assert source is not None
@@ -113,6 +132,18 @@ def _start(parts: Sequence[Segment], source: Path | None, plan: CarryPlan) -> Fr
                 if each.kind == "audio" and stream.start_time is not None and stream.time_base is not None:
                     starts.append(stream.start_time * stream.time_base * plan.stretch)
     return (min(starts) // tick) * tick
+
+
+def _chapters(plan: CarryPlan, start: Fraction) -> list["Chapter"]:
+    found: list[Chapter] = []
+    for number, each in enumerate(plan.chapters):
+        begin, end = (round((time * plan.stretch - start) / _CHAPTER_TICK) for time in (each.start, each.end))
+        if end > 0:
+            titles = {"title": each.title} if each.title else {}
+            found.append(
+                {"id": number, "start": max(0, begin), "end": end, "time_base": _CHAPTER_TICK, "metadata": titles}
+            )
+    return found
 
 
 def _video_packets(parts: Sequence[Segment], stream: av.VideoStream, start: Fraction) -> Iterator[_Timed]:
