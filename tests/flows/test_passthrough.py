@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import pytest
 
 from flows.order import VideoOrder
@@ -14,7 +13,7 @@ from flows.video import video
 from tasks.ops.video.reading import open_clip
 from tasks.prefect_stage import value_of
 from tests.flows.clip_facts import Facts, facts_of
-from tests.flows.made_clips import COUNT, made_clips, planes_clip
+from tests.flows.made_clips import COUNT, made_clips
 from tests.shared_data import fixture
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -128,17 +127,3 @@ def test_an_animated_webp_keeps_its_pictures_and_delays(tmp_path: Path) -> None:
         assert {name: plane.tobytes() for name, plane in one.planes.items()} == {
             name: plane.tobytes() for name, plane in other.planes.items()
         }
-
-
-def test_sound_is_read_by_the_demuxer_that_the_pictures_were_read_by(tmp_path: Path) -> None:
-    """A stream whose first packet holds words of a playlist is a stream to us; a guess would open what they name."""
-    assert "dash" in av.formats_available
-    clip = planes_clip(tmp_path / "plain.ts", "mpeg2video", "yuv420p", {"q": "2"})
-    words = b'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff">'
-    padding = b"\x47\x1f\xff\x10" + words.ljust(184, b" ")
-    (tmp_path / "words.ts").write_bytes(padding + clip.read_bytes())
-    with pytest.raises(av.error.FFmpegError), av.open(str(tmp_path / "words.ts")):
-        pass
-    (item,) = passthrough([tmp_path / "words.ts"], tmp_path / "out").items
-    assert item.status == "delivered", item.reasons
-    assert facts_of(item.outputs[0].path).frames == facts_of(clip).frames
