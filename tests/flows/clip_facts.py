@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -65,6 +65,7 @@ def facts_of(path: Path, pixel_format: str | None = None, decoder: str | None = 
             track = tracks.get(packet.stream_index)
             if track is not None and packet.size:
                 track.packets.append(bytes(packet))
+                assert packet.pts is not None
                 track.times.append(packet.pts * packet.time_base)
             if packet.size and (packet.stream_index != stream.index or packet.is_discard):
                 continue
@@ -106,11 +107,11 @@ def chapters_of(container: Any) -> list[tuple[float, float, str]]:
 
 def matrix_of(frame: av.VideoFrame) -> tuple[int, ...] | None:
     """The four numbers that turn and mirror, in units of 1/65536."""
-    for data in frame.side_data:
-        if data.type == Type.DISPLAYMATRIX:
-            a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(memoryview(data), "<i4"))
-            return a, b, c, d
-    return None
+    data = cast(Any, frame.side_data).get(Type.DISPLAYMATRIX)
+    if data is None:
+        return None
+    a, b, _, c, d, *_ = (int(value) for value in np.frombuffer(memoryview(data), "<i4"))
+    return a, b, c, d
 
 
 def pixels(frame: av.VideoFrame, pixel_format: str | None) -> str:
@@ -134,5 +135,7 @@ def _sample_bytes(frame: av.VideoFrame, plane: int) -> int:
     """Bytes from one sample of a plane to the next: all components where they are interleaved."""
     components = [each for each in frame.format.components if each.plane == plane]
     bits = max(each.bits for each in components)
-    count = 4 if frame.format.name in ("bgra", "rgba", "bgr0", "rgb0", "argb", "abgr", "0rgb", "0bgr") else len(components)
+    count = (
+        4 if frame.format.name in ("bgra", "rgba", "bgr0", "rgb0", "argb", "abgr", "0rgb", "0bgr") else len(components)
+    )
     return count * (2 if bits > 8 else 1)

@@ -37,7 +37,7 @@ def planes_clip(
             for plane, name in zip(frame.planes, form.planes, strict=True):
                 rows = np.zeros((plane.height, plane.line_size // np.dtype(form.dtype).itemsize), form.dtype)
                 rows[:] = rng.integers(0, 1 << form.depth, rows.shape)
-                plane.update(rows)
+                plane.update(rows.tobytes())
             frame.pts, frame.time_base = first + number, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -170,7 +170,7 @@ def open_source(source: Path, demuxer: str) -> AbstractContextManager[InputConta
     return open_container(Source(source), demuxer, max_pixels=MAX_PIXELS)
 
 
-def copied_packets(source: Path, demuxer: str, index: int) -> Iterator[av.Packet]:
+def copied_packets(source: Path, demuxer: str, index: int) -> Iterator["av.Packet[Stream]"]:
     """Packets of one stream as they lie in the file, in its own time.
 
     Each stream has a reader of its own, so that a badly interleaved source is not held in memory.

@@ -167,7 +167,7 @@ def _marking(like: av.VideoFrame, order: FieldOrder) -> av.filter.Graph:
     return graph
 
 
-def _mux(container: OutputContainer, packets: Sequence[av.Packet]) -> None:
+def _mux(container: OutputContainer, packets: "Sequence[av.Packet[Any]]") -> None:
     for packet in packets:
         packet.time_base = _TICK
         packet.duration = 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _INTERLEAVE_US = 1_000_000  # the muxer holds at most this much time back; packets come to it in order already
 _CHAPTER_TICK = Fraction(1, 1000)
-_Timed = tuple[Fraction, int, av.Packet]
+_Timed = tuple[Fraction, int, "av.Packet[Stream]"]
 
 
 def join(
