@@ -23,7 +23,7 @@ from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.encoding import Published
 from tasks.executor import peak_memory_bytes
-from tasks.ops.video.carrying import plan_carry
+from tasks.ops.video.carrying import CarryPlan, plan_carry
 from tasks.ops.video.clip import ClipInfo, Colour
 from tasks.ops.video.codecs import ContainerName, choose_codec, choose_pixel_format
 from tasks.ops.video.colour import conversion_bytes, from_rgb
@@ -38,6 +38,7 @@ from tasks.stage import Picture, StageKey, StageOutcome, StageWork, open_frames,
 from tasks.view import ViewFacts, open_view
 
 VERSION = 1
+ANIMATION = "webp"
 SEGMENTS = "segments"
 STITCH = "stitch"
 ENCODER_FRAMES = 80  # pictures that an encoder holds at most, to look ahead and to refer to
@@ -283,7 +284,10 @@ def _join(
 ) -> tuple[StoredFile, tuple[Notice, ...]]:
     storage = place.storage
     with local_asset(storage, asset) as source, storage.temporary_file() as part:
-        plan = plan_carry(source, target.settings.container, stretch=state.stretch, keep_sound=config.sound == "keep")
+        plan = CarryPlan(stretch=state.stretch)
+        if state.info.container != ANIMATION:  # which holds pictures alone, and which FFmpeg does not read
+            keep = config.sound == "keep"
+            plan = plan_carry(source, target.settings.container, stretch=state.stretch, keep_sound=keep)
         with place.local_files(SEGMENTS, segments) as files:
             lost = join(files, source, plan, target.info, target.settings, part)
         return place.adopt_file(name, part), (*plan.notices, *lost)

@@ -86,8 +86,9 @@ def probe_clip(source: str, reading: DecodeConfig) -> Probe:
         NotFoundError, UnreadableError: Nothing is there, or it is no file that may be read.
         ClipError: It cannot become a clip.
     """
-    run, path = current_run(), Path(source)
+    path = Path(source)
     _refuse_no_file(path)
+    run = current_run()
     try:
         with open_clip(path, max_pixels=int(run.settings.max_megapixels * 1e6)) as clip:
             probe = _probe(clip, reading)
