@@ -15,6 +15,7 @@ from tasks.ops.video.codecs import ContainerName, OutputCodec, output_codec
 _MASTERING = struct.Struct("=20i2i")  # FFmpeg's AVMasteringDisplayMetadata: 10 rationals, two flags
 _LIGHT = struct.Struct("=2I")  # FFmpeg's AVContentLightMetadata
 _CHROMATICITY_STEP = 50_000  # SMPTE ST 2086 as coded: units of 0.00002
+_AVX_512F = 13  # OpenCV's CV_CPU_AVX_512F, which its Python module does not name
 _LUMINANCE_STEP = 10_000  # and of 0.0001 candela per square metre
 _OPTION_NAMES = {"gbr": "rgb", "bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361", "bt2020c": "bt2020_cl"}
 
@@ -87,7 +88,7 @@ def _colour(info: ClipInfo) -> dict[str, str]:
 
 
 def _x264(codec: OutputCodec, settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
-    params = {"asm": "AVX2"} if cv2.checkHardwareSupport(cv2.CPU_AVX_512F) else {}
+    params = {"asm": "AVX2"} if cv2.checkHardwareSupport(_AVX_512F) else {}
     if mastering := mastering_display(info.hdr):
         params["mastering-display"] = mastering
     if light := content_light(info.hdr):
