@@ -30,7 +30,7 @@ class Track:
 
 @dataclass
 class Facts:
-    """A decoded file. ``frames`` are digests of the pixels in ``pixel_format``, times in seconds of the file's clock."""
+    """A decoded file. ``frames`` are digests of pixels in ``pixel_format``, times are seconds of the file's clock."""
 
     codec: str
     pixel_format: str
@@ -56,8 +56,7 @@ def facts_of(path: Path, pixel_format: str | None = None, decoder: str | None = 
             assert isinstance(own, VideoCodecContext)
             own.extradata, context = stream.codec_context.extradata, own
         context.thread_count = 1
-        tracks = {each.index: Track(each.type, _codec(each), each.language, (each.start_time or 0) * (each.time_base or Fraction(1))) for each in container.streams
-                  if each.type in ("audio", "subtitle")}  # fmt: skip
+        tracks = {each.index: _track(each) for each in container.streams if each.type in ("audio", "subtitle")}
         frames: list[av.VideoFrame] = []
         digests: list[str] = []
         times: list[Fraction] = []
@@ -84,6 +83,11 @@ def facts_of(path: Path, pixel_format: str | None = None, decoder: str | None = 
             bool(first.interlaced_frame), list(tracks.values()), chapters_of(container),
             container.metadata.get("title", ""),
         )  # fmt: skip
+
+
+def _track(stream: Any) -> Track:
+    language = None if stream.language == "und" else stream.language  # no language said, in MP4's words
+    return Track(stream.type, _codec(stream), language, (stream.start_time or 0) * stream.time_base)
 
 
 def _rest(context: VideoCodecContext) -> list[av.VideoFrame]:

@@ -34,7 +34,7 @@ def planes_clip(
         finish = more(container) if more else None
         for number in range(COUNT):
             frame = av.VideoFrame(stream.width, stream.height, pixel_format)
-            for plane, name in zip(frame.planes, form.planes, strict=True):
+            for plane in frame.planes:
                 rows = np.zeros((plane.height, plane.line_size // np.dtype(form.dtype).itemsize), form.dtype)
                 rows[:] = rng.integers(0, 1 << form.depth, rows.shape)
                 plane.update(rows.tobytes())
@@ -90,12 +90,14 @@ def late_sound(container: av.container.OutputContainer) -> Callable[[], None]:
 def made_clips(folder: Path) -> dict[str, Path]:
     """All of them, by what they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    clip = planes_clip
+    clip, deep = planes_clip, "yuva444p10le"
+    prores, prores_xq = ({"profile": each, "alpha_bits": "16"} for each in ("4444", "4444xq"))
+    quiet = {"x265-params": "log-level=error"}
     return {
         "vp9_alpha": clip(folder / "vp9_alpha.webm", "libvpx-vp9", "yuva420p", {"auto-alt-ref": "0"}),
-        "prores_alpha_10": clip(folder / "prores10.mov", "prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16"}),
-        "prores_alpha_12": clip(folder / "prores12.mov", "prores_ks", "yuva444p10le", {"profile": "4444xq", "alpha_bits": "16"}),
-        "hevc_10": clip(folder / "hevc10.mp4", "libx265", "yuv420p10le", {"x265-params": "log-level=error"}, size=(144, 160)),
+        "prores_alpha_10": clip(folder / "prores10.mov", "prores_ks", deep, prores),
+        "prores_alpha_12": clip(folder / "prores12.mov", "prores_ks", deep, prores_xq),
+        "hevc_10": clip(folder / "hevc10.mp4", "libx265", "yuv420p10le", quiet, size=(144, 160)),
         "wide_pixels": clip(folder / "wide_pixels.mp4", "libx264", "yuv420p", aspect=Fraction(4, 3)),
         "tracks": clip(folder / "tracks.mkv", "libx264", "yuv420p", more=two_sounds_and_a_text),
         "late": clip(folder / "late.mkv", "libx264", "yuv420p", {"bf": "0"}, first=10, more=late_sound),
