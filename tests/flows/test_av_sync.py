@@ -35,9 +35,7 @@ RECIPE = (
 
 
 def run(clips: dict[str, Path], recipe: tuple[dict[str, Any], ...], folder: Path) -> RunSummary:
-    order = VideoOrder(
-        clips=tuple(map(str, clips.values())), recipe=recipe, out=str(folder / "out"), models="embedded"
-    )
+    order = VideoOrder(clips=tuple(map(str, clips.values())), recipe=recipe, out=str(folder / "out"), models="embedded")
     summary = run_video(order, read_settings(storage_root=str(folder / "store")))
     assert [item.status for item in summary.items] == ["delivered"] * len(clips), summary.items
     return summary
