@@ -9,7 +9,7 @@ from pathlib import Path
 
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # before Prefect is imported: only tables are printed
 
-from tests.benchmarks import bench_engine, bench_matting, bench_overhead, bench_start, bench_upscale
+from tests.benchmarks import bench_engine, bench_matting, bench_overhead, bench_start, bench_upscale, bench_video
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
             "What does a whole run cost on top of the bare model?",
             lambda: bench_overhead.run(given.photos, given.photo_width, given.photo_width * 3 // 4),
         ),
+        ("What do clips cost on top of codec and model?", bench_video.run),
     ]
     print(machine())
     for question, answer in questions:

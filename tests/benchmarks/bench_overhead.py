@@ -73,7 +73,7 @@ class _Turns(Silent):
 
 
 def _ratio(photos: int, width: int, height: int) -> list[str]:
-    with tempfile.TemporaryDirectory() as name, _server(Path(name)):
+    with tempfile.TemporaryDirectory() as name, prefect_server(Path(name)):
         folder = Path(name)
         paths = [save_product(folder / f"photo{i:03}.png", width, height, hue=i) for i in range(photos)]
         order = ProductOrder(
@@ -139,7 +139,7 @@ def _bare(path: Path, model: ModelRef) -> bytes:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[None]:
+def prefect_server(folder: Path) -> Iterator[None]:
     """An own Prefect API for the block, unless there is one already."""
     if os.environ.get("PREFECT_API_URL"):
         yield

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_engine, bench_overhead, bench_start, bench_upscale
+from tests.benchmarks import bench_engine, bench_overhead, bench_start, bench_upscale, bench_video
 from tests.benchmarks.__main__ import machine
 from tests.shared_data import fixture, shared
 
@@ -34,6 +34,13 @@ def test_the_overhead_table() -> None:
     shared("weights/realesr-general-x4v3.pth")
     lines = bench_overhead.run(photos=2, width=40, height=30, tasks=8)
     assert [line.split()[0] for line in lines] == ["2", "ratio", "ms", "1024x1024", "in", "two"]
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_video_table() -> None:
+    shared("weights/realesr-animevideov3.pth")
+    lines = bench_video.run(seconds=0.4, size=(128, 96), model_frames=2, repeats=1)
+    assert [line.split()[0] for line in lines] == ["decode,", "upscale", "two", "a"]
 
 
 def test_without_weights_the_overhead_table_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What clips are delivered as: every codec and container, depth, transparency, colour, orientation, and what is kept."""
+"""What clips are delivered as: every codec and container, depth, transparency, colour, and what is kept."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,7 @@ from datasets.storage import open_storage
 from flows.order import VideoOrder
 from flows.summary import ItemResult, RunSummary
 from flows.video import run_video
-from tests.moving_square import FRAMES, HEIGHT, PTS, TICK, WIDTH, Seen, look, psnr, save, walking
+from tests.moving_square import FRAMES, HEIGHT, PTS, TICK, WIDTH, Frames, look, psnr, save, walking
 from tests.shared_data import fixture
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -27,7 +27,7 @@ EXPECTED = {
     "hevc": ("hevc", "mp4", "yuv420p", 38),
     "av1": ("libdav1d", "mp4", "yuv420p", 36),
     "vp9": ("libvpx-vp9", "webm", "yuv420p", 36),
-    "prores4444": ("prores", "mov", "yuv444p10le", 36),
+    "prores4444": ("prores", "mov", "yuv444p12le", 36),  # FFmpeg decodes all of 4444 as 12 bits
     "ffv1": ("ffv1", "mkv", "yuv420p", 38),
     "gif": ("gif", "gif", "", 28),
 }
@@ -79,22 +79,24 @@ def test_every_codec_holds_the_clip(codec: str, in_all_codecs: dict[str, Path]) 
 
 
 def test_an_animated_webp_holds_the_clip(in_all_codecs: dict[str, Path]) -> None:
+    frames, lasting = [], []
     with Image.open(in_all_codecs["webp"]) as animation:
-        frames = np.stack([np.asarray(each.convert("RGB")) for each in ImageSequence.Iterator(animation)])
-        animation.seek(3)
-        lasting = animation.info["duration"]
-    assert frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
-    assert psnr(frames.astype(np.uint16) * 257, walking()) > 30
-    assert lasting == 80  # milliseconds: the fourth frame stays longer
+        for each in ImageSequence.Iterator(animation):
+            frames.append(np.asarray(each.convert("RGB"), np.uint16) * 257)
+            lasting.append(each.info["duration"])
+    assert np.shape(frames) == (FRAMES, HEIGHT, WIDTH, 3)
+    assert psnr(np.stack(frames), walking()) > 30
+    assert lasting[:-1] == [40, 40, 40, 80, 40, 40, 40, 80, 40]  # milliseconds
 
 
-@pytest.mark.parametrize(("codec", "decoder"), [("vp9", "libvpx-vp9"), ("prores4444", None), ("ffv1", None)])
-@pytest.mark.parametrize("stages", [(), ({"stage": "upscale", "factor": 2},)], ids=["as-it-is", "enlarged"])
-def test_transparency_is_kept(codec: str, decoder: str | None, stages: tuple[dict[str, Any], ...]) -> None:
+@pytest.mark.parametrize(
+    ("codec", "decoder", "factor"),
+    [("vp9", "libvpx-vp9", 1), ("vp9", "libvpx-vp9", 2), ("prores4444", None, 1), ("ffv1", None, 2)],
+)
+def test_transparency_is_kept(codec: str, decoder: str | None, factor: int) -> None:
     clip = save(Path("in.mov"), "prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "16"})
-    item = deliver(clip, *stages, encode(codec))
-    seen = look(item.outputs[0].path, decoder)
-    factor = 2 if stages else 1
+    stages = ({"stage": "upscale", "factor": 2},) if factor == 2 else ()
+    seen = look(deliver(clip, *stages, encode(codec)).outputs[0].path, decoder)
     assert seen.frames.shape == (FRAMES, HEIGHT * factor, WIDTH * factor, 4)
     shrunk = seen.frames[:, ::factor, ::factor, 3].astype(float)
     assert np.abs(shrunk - walking(4)[..., 3]).mean() < 0.01 * 65535
@@ -137,7 +139,7 @@ def test_an_interlaced_clip_has_no_combs_when_it_is_enlarged() -> None:
     assert combs(look(item.outputs[0].path).frames[:, ::2, ::2]) < 0.5 * combs(look(source).frames)
 
 
-def combs(frames: np.ndarray) -> float:
+def combs(frames: Frames) -> float:
     """How much more neighbouring rows differ than those of the same field."""
     rows = frames[..., 1].astype(float)
     return float(np.abs(2 * rows[:, 1:-1] - rows[:, :-2] - rows[:, 2:]).mean())
@@ -166,7 +168,6 @@ def test_frames_are_let_go_of_unless_they_are_to_be_kept(keep: bool) -> None:
     first = deliver(clip, *stages, keep=keep)
     kept = holds_frames(first)
     assert kept == ([True, True, True, False] if keep else [False, False, False])
-    assert sum(Path("store").rglob("c/*").__sizeof__() * 0 + 1 for _ in Path("store").rglob("c")) > 0 or not keep
     again = deliver(clip, *stages, keep=keep)
     assert all(stage.cached for stage in again.stages)
     assert delivered(again) == delivered(first)
@@ -187,6 +188,5 @@ def test_another_quality_is_made_from_frames_that_are_decoded_again() -> None:
 def test_a_clip_that_was_lossless_is_lossless_again() -> None:
     clip = save(Path("in.mkv"), "ffv1", "yuv422p10le")
     before, after = look(clip), look(deliver(clip, encode("ffv1")).outputs[0].path)
-    assert isinstance(before, Seen)
     assert (after.pixel_format, after.seconds, after.tags) == (before.pixel_format, before.seconds, before.tags)
     assert np.array_equal(after.frames, before.frames)
