@@ -15,9 +15,15 @@ NEIGHBOURS = 1.5  # px, Gaussian: what is around a pixel helps to choose its mot
 DIFFER = 0.03  # of 0..1: a motion whose ends differ by this more than those of the best one counts e times less
 AGREE_PX = 1.0  # flows that agree better than this are right
 UNSEEN = 0.1  # what a side still counts where its flow disagrees
-LOST = (0.2, 0.5)
-STRIP = 64
 STILL = 0.004  # of 0..1: by how much a motion must be better than none
+LOST_PX = 2.0  # flows that disagree by more have lost the motion
+LOST = (
+    0.25,
+    0.45,
+)  # share of agreeing pixels, around and everywhere: below the first motion counts nothing, from the second on fully
+LEAST_PLAIN = 1e-3  # what blending weighs at least, so that there is always something
+REACH = 0.05  # of the longer side: how far around; coarse, so that no tear is seen where trust ends
+STRIP = 64  # rows that are put together at once: they stay in the cache
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class _Pair:
     second: Floats
     small: tuple[Floats, Floats]
     found: Flows
-    trust: float
+    trust: Floats
     shrink: int
 
 
@@ -38,6 +44,15 @@ class _Motion:
 
     flow: Floats
     cost: Floats
+    ours: Floats
+    theirs: Floats
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """A motion in full size and what each side's colour weighs along it."""
+
+    flow: Floats
     ours: Floats
     theirs: Floats
 
@@ -83,8 +98,14 @@ def _prepared(first: Floats, second: Floats) -> _Pair:
     a, b = _smaller(first, shrink), _smaller(second, shrink)
     around = float(a[..., :3].mean() + b[..., :3].mean()) / 2
     found = flows(luma8(a, around), luma8(b, around))
-    # A light that goes on is no reason to doubt a motion.
-    return _Pair(first, second, (a - a.mean(axis=(0, 1)), b - b.mean(axis=(0, 1))), found, _trust(found), shrink)
+    # Less their means: a light that goes on is no reason to doubt a motion.
+    small = (_levelled(a), _levelled(b))
+    return _Pair(first, second, small, found, _trusted(found), shrink)
+
+
+def _levelled(picture: Floats) -> Floats:
+    means = np.array(cv2.mean(picture)[: picture.shape[2]], np.float32)
+    return np.asarray(picture - means, dtype=np.float32)
 
 
 def _smaller(picture: Floats, shrink: int) -> Floats:
@@ -104,29 +125,31 @@ def _between(pair: _Pair, at: float) -> Floats:
     )
     still = _around(_apart(*pair.small)) - np.float32(STILL)
     least = np.minimum(np.minimum(guesses[0].cost, guesses[1].cost), still)
-    trust = pair.trust
-    weights = [_weights(guess, least, at, trust) for guess in guesses]
-    plain = np.maximum(np.exp((least - still) / DIFFER), 1e-3 )
+    weights = [_weights(guess, least, pair.trust, at) for guess in guesses]
+    plain = np.maximum(np.exp((least - still) / DIFFER), np.float32(LEAST_PLAIN))
     total = (weights[0][0] + weights[0][1]) + (weights[1][0] + weights[1][1]) + plain
-    return _put_together(
-        pair, at,
-        [_larger(guess.flow * np.float32(pair.shrink), pair) for guess in guesses],
-        [[_larger(side / total, pair) for side in sides] for sides in weights],
-        _larger(plain / total, pair))
+    motions = tuple(
+        _Weighted(
+            _larger(guess.flow * np.float32(pair.shrink), pair),
+            _larger(ours / total, pair),
+            _larger(theirs / total, pair),
+        )
+        for guess, (ours, theirs) in zip(guesses, weights, strict=True)
+    )
+    return _put_together(pair, motions, _larger(plain / total, pair), at)
 
 
-def _put_together(pair, at, motions, weights, plain):
+def _put_together(pair: _Pair, motions: tuple[_Weighted, ...], plain: Floats, at: float) -> Floats:
     """Both frames along both motions and as they are; all weights of a pixel sum to 1."""
     made = np.empty_like(pair.first)
-    height, width = made.shape[:2]
-    for top in range(0, height, STRIP):
+    for top in range(0, len(made), STRIP):
         rows = slice(top, top + STRIP)
         places = grid(*made[rows].shape[:2])
         places[..., 1] += top
         parts = [
-            _weighed(sampled(pair.first, places - flow[rows] * np.float32(at)), ours[rows])
-            + _weighed(sampled(pair.second, places + flow[rows] * np.float32(1 - at)), theirs[rows])
-            for flow, (ours, theirs) in zip(motions, weights, strict=True)
+            _weighed(sampled(pair.first, places - each.flow[rows] * np.float32(at)), each.ours[rows])
+            + _weighed(sampled(pair.second, places + each.flow[rows] * np.float32(1 - at)), each.theirs[rows])
+            for each in motions
         ]
         unmoved = pair.first[rows] * np.float32(1 - at) + pair.second[rows] * np.float32(at)
         made[rows] = (parts[0] + parts[1]) + _weighed(unmoved, plain[rows])
@@ -137,8 +160,8 @@ def _weighed(picture: Floats, weight: Floats) -> Floats:
     return np.asarray(cv2.multiply(picture, cv2.merge([weight] * picture.shape[2])), dtype=np.float32)
 
 
-def _weights(guess, least, at, trust):
-    good = np.exp((least - guess.cost) / DIFFER) * trust
+def _weights(guess: _Motion, least: Floats, trust: Floats, at: float) -> tuple[Floats, Floats]:
+    good = trust * np.exp((least - guess.cost) / np.float32(DIFFER))
     return good * guess.ours * np.float32(1 - at), good * guess.theirs * np.float32(at)
 
 
@@ -161,8 +184,8 @@ def _confirmed(off: Floats) -> Floats:
     return np.asarray(np.exp(-_squared(off) / np.float32(AGREE_PX**2)) + np.float32(UNSEEN), dtype=np.float32)
 
 
-def _squared(motion):
-    return motion[..., 0] ** 2 + motion[..., 1] ** 2
+def _squared(motion: Floats) -> Floats:
+    return np.asarray(motion[..., 0] ** 2 + motion[..., 1] ** 2, dtype=np.float32)
 
 
 def _around(cost: Floats) -> Floats:
@@ -177,12 +200,20 @@ def _larger(values: Floats, pair: _Pair) -> Floats:
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)[:height, :width], dtype=np.float32)
 
 
-def _trust(found: Flows):
+def _trusted(found: Flows) -> Floats:
+    """0..1, (H, W): whether the flows around a pixel agree at all."""
     places = grid(*found.forward.shape[:2])
-    off = (found.forward + sampled(found.backward, places + found.forward), found.backward + sampled(found.forward, places + found.backward))
-    sure = [np.exp(-_squared(each)/4) for each in off]
-    mean = float(sure[0].mean()+sure[1].mean())/2
-    import os
-    if os.environ.get('DBG'): print('mean %.3f'%mean)
-    lo,hi=LOST
-    return np.float32(min(1.,max(0.,(mean-lo)/(hi-lo))))
+    there = found.forward + sampled(found.backward, places + found.forward)
+    back = found.backward + sampled(found.forward, places + found.backward)
+    agreeing = np.exp(-_squared(there) / np.float32(LOST_PX**2)) + np.exp(-_squared(back) / np.float32(LOST_PX**2))
+    mean = (_widely_averaged(np.asarray(agreeing, dtype=np.float32)) + agreeing.mean()) / 4
+    return np.asarray(np.clip((mean - LOST[0]) / (LOST[1] - LOST[0]), 0, 1), dtype=np.float32)
+
+
+def _widely_averaged(values: Floats) -> Floats:
+    """A Gaussian as wide as a twentieth of the picture, of one an eighth as large: it shows no more detail."""
+    height, width = values.shape
+    size = (-(-width // 8), -(-height // 8))
+    small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+    wide = cv2.GaussianBlur(small, (0, 0), max(1.0, REACH * max(size)), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
