@@ -172,7 +172,7 @@ MODELS: tuple[ModelFacts, ...] = (
     ModelFacts(
         name="dis-interpolator",
         capability="interpolate",
-        architecture="DIS flow both ways (Kroeger et al. 2016), occlusion weights, blending where it cannot be trusted",
+        architecture="DIS flow both ways (Kroeger et al. 2016), occlusion weights, blending where it is lost",
         factory="model_blocks.embedded.interpolate:DisInterpolator",
         version=1,
         embedded=True,
