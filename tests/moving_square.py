@@ -66,15 +66,17 @@ class Seen:
 
 def look(path: Path, decoder: str | None = None) -> Seen:
     """All frames of a clip by FFmpeg; ``decoder`` where the usual one does not show alpha."""
-    seconds, frames, form = [], [], ""
+    seconds, frames, form = list[float](), list[Frames](), ""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        context = av.CodecContext.create(decoder, "r") if decoder else stream.codec_context
+        context: Any = av.CodecContext.create(decoder, "r") if decoder else stream.codec_context
         if decoder:
             context.extradata = stream.codec_context.extradata
         for packet in container.demux(stream):
             for frame in context.decode(packet if packet.size else None):
                 assert isinstance(frame, av.VideoFrame)
+                assert frame.pts is not None
+                assert stream.time_base is not None
                 form = frame.format.name
                 alpha = form.startswith(("yuva", "gbra", "rgba", "bgra", "argb"))
                 seconds.append(float(frame.pts * stream.time_base))

@@ -1,6 +1,7 @@
 """The embedded interpolator against filmed truth, against moves whose truth is drawn, and on what is no picture."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ def between(first: Floats, second: Floats, *fractions: float) -> Floats:
     return np.asarray(made.permute(0, 2, 3, 1).numpy())
 
 
-def decibels(made: Floats, truth: Floats) -> float:
+def decibels(made: NDArray[Any], truth: NDArray[Any]) -> float:
     return float(-10 * np.log10(max(1e-10, float(np.mean((made - truth) ** 2)))))
 
 

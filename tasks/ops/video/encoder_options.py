@@ -20,6 +20,7 @@ _LIGHT = struct.Struct("=2I")  # FFmpeg's AVContentLightMetadata
 _CHROMATICITY_STEP = 50_000  # SMPTE ST 2086 as coded: units of 0.00002
 CV_CPU_AVX2 = 11  # OpenCV's number of it
 _LUMINANCE_STEP = 10_000  # and of 0.0001 candela per square metre
+_FIELD_ORDER = {"tff": "tt", "bff": "bb"}
 _LEAST_SLICED = 16  # pixels; FFV1 refuses to slice some smaller pictures
 _TRANSFER_NAMES = {"bt470m": "gamma22", "bt470bg": "gamma28", "bt1361e": "bt1361"}  # where FFmpeg has two names
 _MATRIX_NAMES = {"gbr": "rgb", "bt2020c": "bt2020_cl"}
@@ -140,7 +141,8 @@ def _prores(_codec: OutputCodec, _settings: EncodeSettings, _info: ClipInfo) -> 
 def _ffv1(_codec: OutputCodec, settings: EncodeSettings, info: ClipInfo) -> dict[str, str]:
     form = PLANAR[settings.pixel_format]
     whole = max(form.shift_x, form.shift_y) > 1 or min(info.width, info.height) < _LEAST_SLICED
-    return {"g": "1"} | ({"level": "1"} if whole else {"level": "3", "slicecrc": "1"})
+    fields = {} if info.field_order == "progressive" else {"field_order": _FIELD_ORDER[info.field_order]}
+    return {"g": "1"} | fields | ({"level": "1"} if whole else {"level": "3", "slicecrc": "1"})
 
 
 _OWN = {

@@ -11,11 +11,12 @@ from typing import Any
 import av
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 
 from datasets.errors import FrameShapeError, PermanentError
 from datasets.planar import PLANAR, Planes
-from tasks.ops.video.clip import ClipInfo
+from tasks.ops.video.clip import ClipInfo, FieldOrder
 from tasks.ops.video.codecs import ClipFormatError, output_codec
 from tasks.ops.video.encoder_options import EncodeSettings, encoder_options
 from tasks.ops.video.packing import coded_format, frame_of
@@ -107,7 +108,8 @@ def _write(frames: Iterable[Planes], info: ClipInfo, settings: EncodeSettings, o
         context = stream.codec_context
         context.open()
         place = 0
-        for frame in _coded_frames(frames, info, context.pix_fmt or ""):
+        coded = _coded_frames(frames, info, context.pix_fmt or "")
+        for frame in _marked(coded, info) if settings.codec == "ffv1" else coded:
             _tag(frame, context)
             frame.pts = count
             frame.time_base = context.time_base
@@ -115,6 +117,30 @@ def _write(frames: Iterable[Planes], info: ClipInfo, settings: EncodeSettings, o
             place = _mux(container, stream.encode(frame), place)
         _mux(container, stream.encode(None), place)
     return count
+
+
+def _marked(frames: Iterator[av.VideoFrame], info: ClipInfo) -> Iterator[av.VideoFrame]:
+    """Frames that say of themselves that they are woven and which field comes first: FFV1 keeps that with each.
+
+    A filter says it, because PyAV does not set these flags.
+    """
+    if info.field_order == "progressive":
+        yield from frames
+        return
+    graph: Graph | None = None
+    for frame in frames:
+        graph = graph or _marking(frame, info.field_order)
+        graph.push(frame)
+        marked = graph.pull()
+        assert isinstance(marked, av.VideoFrame)
+        yield marked
+
+
+def _marking(like: av.VideoFrame, order: FieldOrder) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=1 / _ANY_RATE)
+    graph.link_nodes(source, graph.add("setfield", f"mode={order}"), graph.add("buffersink")).configure()
+    return graph
 
 
 def _tag(frame: av.VideoFrame, context: VideoCodecContext) -> None:
