@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets.errors import PipelineError
 from datasets.outputs import Manifest, OutputPlace, find_output
+from datasets.settings import MEBIBYTE
 from flows.clip_recipes import CLIP_SINKS, DECODE
 from flows.journey import Journey, deliver, discard, guarded, held, repaired, result
 from flows.recipes import Recipe, Step
@@ -16,7 +17,15 @@ from tasks.chunks import Limits
 from tasks.clip_encode import EncodeConfig, encode_clip, encode_key, published_clip
 from tasks.clip_local import clip_stage
 from tasks.clip_masks import InpaintConfig, InpaintStage, MatteConfig, MatteStage
-from tasks.clip_plan import StagePlan, plan_decode, plan_encode, plan_pass, plan_pictures, plan_propagate
+from tasks.clip_plan import (
+    StagePlan,
+    announced_bytes,
+    plan_decode,
+    plan_encode,
+    plan_pass,
+    plan_pictures,
+    plan_propagate,
+)
 from tasks.clip_thumbnails import ClipThumbnailsConfig, clip_thumbnails, published_clip_thumbnails, thumbnails_key
 from tasks.config import StageConfig
 from tasks.context import current_run
@@ -63,6 +72,14 @@ class Node:
         return find_output(self.place)
 
 
+@dataclass(frozen=True)
+class ClipPlan:
+    """What has to be computed, and the most disk that frames and segments take at one time."""
+
+    stages: tuple[StagePlan, ...]
+    disk_bytes: int
+
+
 class _ClipJourney(Journey):
     """The way of one clip."""
 
@@ -89,7 +106,7 @@ def _travel(journey: _ClipJourney, reading: DecodeConfig) -> None:
     probe = probe_clip(journey.source, reading)
     journey.asset = probe.asset
     journey.nodes = nodes_of(journey.recipe, reading, probe.asset)
-    refuse_plan(journey.nodes, probe, reading, keep=journey.recipe.keep)
+    _announce(journey.item, refuse_plan(journey.nodes, probe, reading, keep=journey.recipe.keep))
     for node in journey.nodes:
         if node.sink:
             _ensure(journey, node, probe, reading)
@@ -98,6 +115,14 @@ def _travel(journey: _ClipJourney, reading: DecodeConfig) -> None:
         if node.outcome is None:
             _take_from_store(journey, node, probe, reading)
     _release(journey)
+
+
+def _announce(item: str, plan: ClipPlan) -> None:
+    """Say what the clip will take, where something is to be computed."""
+    run = current_run()
+    if plan.stages:
+        memory, disk = announced_bytes(plan.stages, run.executor.workers) / MEBIBYTE, plan.disk_bytes / MEBIBYTE
+        run.progress.noted(f"{item} takes up to {memory:,.0f} MiB of memory and {disk:,.0f} MiB of disk")
 
 
 def plan_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, out: Path) -> ItemResult:
@@ -134,7 +159,7 @@ def _reads(node: Node, source: Node) -> bool:
     return node.source is source
 
 
-def refuse_plan(nodes: list[Node], probe: Probe, reading: DecodeConfig, *, keep: bool) -> list[StagePlan]:
+def refuse_plan(nodes: list[Node], probe: Probe, reading: DecodeConfig, *, keep: bool) -> ClipPlan:
     """Work out what every stage needs.
 
     Raises:
@@ -143,7 +168,7 @@ def refuse_plan(nodes: list[Node], probe: Probe, reading: DecodeConfig, *, keep:
     run, plans = current_run(), dict[str, StagePlan]()
     missing = {node.name for node in needed(nodes)}
     if not missing:
-        return []
+        return ClipPlan((), 0)
     for node in nodes:
         plans[node.name] = _planned(node, plans, probe, reading, run.limits)
     disk, most = 0, 0
@@ -157,7 +182,7 @@ def refuse_plan(nodes: list[Node], probe: Probe, reading: DecodeConfig, *, keep:
         if source and not keep and source.name in missing and _last_reader(nodes, source, done):
             disk -= plans[source.name].disk_bytes
     refuse_disk(run.storage, most, run.limits.disk_reserve_bytes)
-    return [plans[name] for name in plans if name in missing]
+    return ClipPlan(tuple(plans[name] for name in plans if name in missing), most)
 
 
 def _last_reader(nodes: list[Node], source: Node, done: set[str]) -> bool:

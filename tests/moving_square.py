@@ -88,5 +88,5 @@ def look(path: Path, decoder: str | None = None) -> Seen:
 
 def psnr(first: Frames, second: Frames) -> float:
     """In dB, of uint16."""
-    error = np.mean((first.astype(np.float64) - second) ** 2)
+    error = float(np.mean((first.astype(np.float64) - second) ** 2))
     return float(10 * np.log10(65535.0**2 / max(error, 1e-9)))
