@@ -69,7 +69,8 @@ def look(path: Path, decoder: str | None = None) -> Seen:
     seconds, frames, form = [], [], ""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        context = av.CodecContext.create(decoder, "r") if decoder else stream.codec_context
+        context = av.VideoCodecContext.create(decoder, "r") if decoder else stream.codec_context
+        assert isinstance(context, av.VideoCodecContext)
         if decoder:
             context.extradata = stream.codec_context.extradata
         for packet in container.demux(stream):
@@ -77,7 +78,7 @@ def look(path: Path, decoder: str | None = None) -> Seen:
                 assert isinstance(frame, av.VideoFrame)
                 form = frame.format.name
                 alpha = form.startswith(("yuva", "gbra", "rgba", "bgra", "argb"))
-                seconds.append(float(frame.pts * stream.time_base))
+                seconds.append(float((frame.pts or 0) * (stream.time_base or 1)))
                 target = "rgba64le" if alpha else "rgb48le"
                 frames.append(frame.reformat(format=target, src_colorspace="itu709").to_ndarray())
                 tags = tuple(map(int, (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)))
@@ -87,4 +88,4 @@ def look(path: Path, decoder: str | None = None) -> Seen:
 def psnr(first: Frames, second: Frames) -> float:
     """In dB, of uint16."""
     error = np.mean((first.astype(np.float64) - second) ** 2)
-    return float(10 * np.log10(65535.0**2 / max(error, 1e-9)))
+    return float(10 * np.log10(65535.0**2 / max(float(error), 1e-9)))
