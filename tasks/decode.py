@@ -5,7 +5,6 @@ Frames are written chunk by chunk while the decoder goes on; chunks that an inte
 
 import os
 import stat
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +34,6 @@ from tasks.ops.geometry import Shape
 from tasks.ops.video.cadence import Timing
 from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.damage import DamageFact
-from tasks.ops.video.decoding import DecodedFrame
 from tasks.ops.video.reading import Clip, open_clip
 from tasks.ops.video.scanning import Scan
 from tasks.ops.video.video_errors import ClipDamagedError, NoFramesError
@@ -199,12 +197,7 @@ def _decode(
     spec = clip_spec(probe, reading, chunk_frames(clip.info, run.limits.memory_bytes))
     refuse_disk(run.storage, spec.raw_bytes, run.limits.disk_reserve_bytes)
     writing = _Writing(place, create_frames(place, spec), partial(run.chunk_done, item, STAGE))
-    measuring = Measuring()
-    frames: Iterator[DecodedFrame] = clip.frames()
-    while chunk := list(islice(frames, spec.chunks[0])):
-        planes = _stacked([frame.planes for frame in chunk])
-        measuring.add(planes, clip.info)
-        writing.add(planes, [frame.pts for frame in chunk])
+    measuring = _take(clip, spec.chunks[0], writing)
     if not writing.pts:
         raise NoFramesError(f"not one frame of {item} could be decoded; export the clip again")
     damage = clip.damage()
@@ -227,6 +220,24 @@ def _decode(
         chunks=len(entry.checksums),
         peak_bytes=peak_memory_bytes(),
     )
+
+
+def _take(clip: Clip, chunk_frames: int, writing: "_Writing") -> Measuring:
+    """Decode all frames; each chunk is written and measured while the next one is decoded."""
+    measuring, frames = Measuring(), clip.frames()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure") as pool:
+        measured = pool.submit(_nothing)
+        while chunk := list(islice(frames, chunk_frames)):
+            planes = _stacked([frame.planes for frame in chunk])
+            measured.result()
+            measured = pool.submit(measuring.add, planes, clip.info)
+            writing.add(planes, [frame.pts for frame in chunk])
+        measured.result()
+    return measuring
+
+
+def _nothing() -> None:
+    """What is measured before the first chunk."""
 
 
 def chunk_duration(probe: Probe) -> int:

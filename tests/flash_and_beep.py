@@ -73,7 +73,7 @@ class FlashAndBeep:
         if self.irregular:
             away = np.random.default_rng(0).integers(-step // 3, step // 3, len(times))
             times += np.where(times % int(1 / TICK) == 0, 0, away)
-        return [time for time in map(int, times) if time * TICK >= self.pictures_start]
+        return [ticks for ticks in map(int, times) if ticks * TICK >= self.pictures_start]
 
     def _sound(self) -> Iterator[av.AudioFrame]:
         whole = np.arange(self.seconds * SAMPLES)
@@ -91,12 +91,11 @@ def flashes(path: Path) -> NDArray[np.float64]:
     times, light = [], []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            assert frame.pts is not None
-            assert frame.time_base is not None
-            times.append(float(frame.pts * frame.time_base))
+            times.append(frame.time or 0.0)
             light.append(frame.to_ndarray(format="gray").mean())
     bright = np.array(light) >= min(light) + BRIGHT * (max(light) - min(light))
-    return np.asarray(np.array(times)[1:][bright[1:] & ~bright[:-1]], dtype=np.float64)
+    began: NDArray[np.float64] = np.array(times)[1:][bright[1:] & ~bright[:-1]]
+    return began
 
 
 def beeps(path: Path, apart_s: float = 0.5) -> NDArray[np.float64]:
@@ -106,9 +105,8 @@ def beeps(path: Path, apart_s: float = 0.5) -> NDArray[np.float64]:
         for frame in container.decode(audio=0):
             samples = np.abs(frame.to_ndarray().astype(np.float64))
             mixed = samples.max(axis=0) if frame.format.is_planar else samples.ravel()[:: len(frame.layout.channels)]
-            assert frame.pts is not None
-            assert frame.time_base is not None
-            times.append(float(frame.pts * frame.time_base) + np.arange(len(mixed)) / frame.sample_rate)
+            times.append((frame.time or 0.0) + np.arange(len(mixed)) / frame.sample_rate)
             loudness.append(mixed)
     heard = np.concatenate(times)[(values := np.concatenate(loudness)) > LOUD * values.max()]
-    return np.asarray(heard[np.insert(np.diff(heard) > apart_s, 0, True)])
+    began: NDArray[np.float64] = heard[np.insert(np.diff(heard) > apart_s, 0, True)]
+    return began

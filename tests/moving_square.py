@@ -66,20 +66,19 @@ class Seen:
 
 def look(path: Path, decoder: str | None = None) -> Seen:
     """All frames of a clip by FFmpeg; ``decoder`` where the usual one does not show alpha."""
-    seconds, frames, form = list[float](), list[Frames](), ""
+    seconds, frames, form = [], [], ""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        context: Any = av.CodecContext.create(decoder, "r") if decoder else stream.codec_context
+        context = av.VideoCodecContext.create(decoder, "r") if decoder else stream.codec_context
+        assert isinstance(context, av.VideoCodecContext)
         if decoder:
             context.extradata = stream.codec_context.extradata
         for packet in container.demux(stream):
             for frame in context.decode(packet if packet.size else None):
                 assert isinstance(frame, av.VideoFrame)
-                assert frame.pts is not None
-                assert stream.time_base is not None
                 form = frame.format.name
                 alpha = form.startswith(("yuva", "gbra", "rgba", "bgra", "argb"))
-                seconds.append(float(frame.pts * stream.time_base))
+                seconds.append(float((frame.pts or 0) * (stream.time_base or 1)))
                 target = "rgba64le" if alpha else "rgb48le"
                 frames.append(frame.reformat(format=target, src_colorspace="itu709").to_ndarray())
                 tags = tuple(map(int, (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range)))
@@ -88,5 +87,5 @@ def look(path: Path, decoder: str | None = None) -> Seen:
 
 def psnr(first: Frames, second: Frames) -> float:
     """In dB, of uint16."""
-    error = float(np.mean((first.astype(np.float64) - second) ** 2))
-    return float(10 * np.log10(65535.0**2 / max(error, 1e-9)))
+    error = np.mean((first.astype(np.float64) - second) ** 2)
+    return float(10 * np.log10(65535.0**2 / max(float(error), 1e-9)))

@@ -158,7 +158,7 @@ def _frames(clip: Path) -> NDArray[np.uint8]:
 
 def _model_loop(frames: NDArray[np.uint8], model: ModelRef) -> None:
     """Every frame through the network, its result left as it comes."""
-    network = upscaler(model, model.facts.scale or 1)
+    network = upscaler(model, 4)
     with torch.inference_mode():
         for frame in frames:
             image = torch.from_numpy(frame.astype(np.float32) / 255).permute(2, 0, 1)[None]
