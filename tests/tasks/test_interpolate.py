@@ -195,7 +195,7 @@ def test_fused_with_upscale_equals_one_after_the_other(tmp_path: Path, order: st
     cadence = InterpolateConfig(factor=3).cadence(timing(len(values)), ())
     shape = Shape(*values.shape)
     more = InterpolateStage(InterpolateConfig(factor=3), MODEL, cadence)
-    larger = UpscaleStage(UpscaleConfig(scale=2), ModelRef("embedded-upscaler", "", "cpu"))
+    larger = UpscaleStage(UpscaleConfig(factor=2), ModelRef("embedded-upscaler", "", "cpu"))
     first, second = (larger, more) if order == "upscale first" else (more, larger)
     passes = [*first.passes(shape)]
     middle = fuse(passes).output_shape(shape)
