@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import ModelUnknownError
-from model_blocks.capabilities import Matter, Segmenter, Upscaler
+from model_blocks.capabilities import Interpolator, Matter, Segmenter, Upscaler
 from model_blocks.choice import ModelRef, choose_device, choose_model
 from model_blocks.registry import MODELS, ModelFacts, find_model, known_models
-from model_blocks.runtime import matter, segmenter, upscaler
+from model_blocks.runtime import interpolator, matter, segmenter, upscaler
 
 
 def test_names_are_unique_and_every_capability_that_every_run_needs_has_an_embedded_model() -> None:
@@ -29,6 +29,8 @@ def test_every_embedded_model_is_made_and_does_what_it_is_registered_for(facts: 
         assert isinstance(segmenter(ref), Segmenter)
     elif known.capability == "matte":
         assert isinstance(matter(ref), Matter)
+    elif known.capability == "interpolate":
+        assert isinstance(interpolator(ref), Interpolator)
     else:
         assert isinstance(upscaler(ref, 3), Upscaler)
         assert upscaler(ref, 3).scale == 3
