@@ -178,7 +178,7 @@ MODELS: tuple[ModelFacts, ...] = (
         embedded=True,
         licence="Apache-2.0",
         conventions="RGB 0..1, whole frames, straight alpha",
-        memory_factor=48.0,
+        memory_factor=24.0,
         libraries=("opencv-python-headless", "numpy"),
     ),
     ModelFacts(

@@ -9,18 +9,27 @@ from pathlib import Path
 
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # before Prefect is imported: only tables are printed
 
-from tests.benchmarks import bench_engine, bench_matting, bench_overhead, bench_start, bench_upscale, bench_video
+from tests.benchmarks import (
+    bench_engine,
+    bench_interpolation,
+    bench_matting,
+    bench_overhead,
+    bench_start,
+    bench_upscale,
+    bench_video,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure speed, memory and quality.")
-    parser.add_argument("--truth", type=Path, default=None, help="folder with matting truth cases")
+    parser.add_argument("--truth", type=Path, default=None, help="folder with truth cases: alphas, frames between two")
     parser.add_argument("--photos", type=int, default=40, help="photographs in the batch that is timed")
     parser.add_argument("--photo-width", type=int, default=480, help="their width in pixels; they are 4 to 3")
     given = parser.parse_args()
     truth = given.truth
     questions: list[tuple[str, Callable[[], object]]] = [
         ("How well are products cut out?", lambda: bench_matting.run(truth)),
+        ("How well are frames between two others made?", lambda: bench_interpolation.run(truth)),
         ("How well are pictures enlarged?", bench_upscale.run),
         ("How soon does a command start?", bench_start.run),
         ("What does the chunk engine cost on top of the array function?", bench_engine.run),

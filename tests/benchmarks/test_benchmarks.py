@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_engine, bench_overhead, bench_start, bench_upscale, bench_video
+from tests.benchmarks import bench_engine, bench_interpolation, bench_overhead, bench_start, bench_upscale, bench_video
 from tests.benchmarks.__main__ import machine
 from tests.shared_data import fixture, shared
 
@@ -20,6 +20,17 @@ def test_the_upscale_table() -> None:
     fixture("images/coffee.png")
     lines = bench_upscale.run(scales=(2,), side=64)
     assert len(lines) == 4
+
+
+def test_the_interpolation_table(tmp_path: Path) -> None:
+    lines = bench_interpolation.run(fixture("truth"), repeats=1)
+    names = [path.parent.name for path in sorted(fixture("truth").glob("*/truth_mid.png"))]
+    assert len(names) > 1
+    assert [line.split()[0] for line in lines[1:-1]] == [name for name in names for _ in range(2)]
+    blending, model = (float(line.split()[3]) for line in lines[1:] if line.startswith("interp_rabbit"))
+    assert model > blending + 4
+    assert lines[-1].startswith("mean gain")
+    assert bench_interpolation.run(tmp_path) == ["no triplets in the folder: DIR/NAME/{a,b,truth_mid}.png"]
 
 
 @pytest.mark.usefixtures("prefect_api")

@@ -46,7 +46,7 @@ JOINED = [
     (("skv_bikes.mp4", 0, 12), ("rabbit320.mp4", 100, 113), ("skv_bikes.mp4", 150, 161), ("av1_video.mkv", 60, 66)),
     (("skv_bikes.mp4", 35, 50), ("skv_bikes.mp4", 90, 105), ("skv_bikes.mp4", 200, 215)),
     (("exo_sample.mp4", 5, 10), ("rabbit320.mp4", 7, 14), ("exo_sample.mp4", 20, 30)),
-    (("big_buck_bunny_432_433.webm", 0, 1), ("rabbit320.mp4", 0, 9), ("d_vfr_audio.mp4", 0, 1)),
+    (("big_buck_bunny_432_433.webm", 0, 1), ("rabbit320.mp4", 0, 9), ("skv_bikes.mp4", 60, 61)),
 ]
 
 
