@@ -16,7 +16,8 @@ from flows.summary import ItemResult, RunSummary
 from tasks.context import RunContext
 from tasks.intake import PREVIEW
 
-SHOWN_FIRST = ("placed", "rendered", "packshot", "composed", "cutout", "enlarged", "thumbnail")
+LARGEST_SHOWN = 1 << 20  # bytes
+SHOWN_FIRST = ("poster", "placed", "rendered", "packshot", "composed", "cutout", "enlarged", "thumbnail")
 VIDEO = "video"  # the flow whose items are clips
 FindPlace = Callable[[str], OutputPlace]
 
@@ -122,7 +123,7 @@ def _item(
 ) -> ReportItem:
     before = _preview(find, next((stage.fingerprint for stage in stages if stage.stage == "intake"), None))
     shown = min(outputs, key=lambda output: _rank(output.role), default=None)
-    after = _preview(find, shown.fingerprint if shown else None)
+    after = _preview(find, shown.fingerprint if shown else None, str(shown.extra.get("stored", "")) if shown else "")
     return ReportItem(
         item=item,
         source=source,
@@ -165,7 +166,8 @@ def previews(find: FindPlace, item: ItemResult) -> tuple[bytes | None, bytes | N
     """Small pictures of an item before and after, and the role of the second."""
     before = _preview(find, item.stages[0].picture.fingerprint if item.stages else None)
     shown = min(item.outputs, key=lambda output: _rank(output.file.role), default=None)
-    return before, _preview(find, shown.file.fingerprint if shown else None), shown.file.role if shown else None
+    after = _preview(find, shown.file.fingerprint if shown else None, shown.file.stored if shown else "")
+    return before, after, shown.file.role if shown else None
 
 
 def _rank(role: str) -> int:
@@ -173,15 +175,15 @@ def _rank(role: str) -> int:
     return SHOWN_FIRST.index(role) if role in SHOWN_FIRST else len(SHOWN_FIRST)
 
 
-def _preview(find: FindPlace, fingerprint: str | None) -> bytes | None:
-    """The preview that a stage left, or None where it left none or its bytes are gone."""
+def _preview(find: FindPlace, fingerprint: str | None, stored: str = "") -> bytes | None:
+    """The preview that a stage left, or the picture it made; None where it is gone, or too large to be shown small."""
     if fingerprint is None:
         return None
     place = find(fingerprint)
     try:
         files = read_manifest(place).files
-        name = PREVIEW if PREVIEW in files else max(files, key=lambda name: files[name].bytes, default="")
-        return place.read_file(name, files[name]) if name else None
+        name = PREVIEW if PREVIEW in files else stored
+        return place.read_file(name, files[name]) if name in files and files[name].bytes <= LARGEST_SHOWN else None
     except (OutputIncompleteError, OutputDamagedError, NotFoundError):
         return None
 

@@ -1,7 +1,6 @@
 """The embedded interpolator against filmed truth, against moves whose truth is drawn, and on what is no picture."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import cv2
 import numpy as np
