@@ -5,6 +5,7 @@ Closed segments are encoded on the workers and kept as they are finished, then j
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from typing import Literal, cast
@@ -246,7 +247,7 @@ def _encode_segment(task: _SegmentTask) -> _SegmentResult:
     pts, durations = (values[task.start : task.stop] for values in reader.times())
     with storage.temporary_file() as part:
         encode_segment(
-            _chunks(task, reader.spec.chunks[0]),
+            _ahead(_chunks(task, reader.spec.chunks[0])),
             pts.tolist(),
             durations.tolist(),
             task.target.info,
@@ -258,6 +259,15 @@ def _encode_segment(task: _SegmentTask) -> _SegmentResult:
     mark = json.dumps({"sha256": entry.sha256, "bytes": entry.bytes}).encode()
     storage.write_bytes(task.place.inside(f"{NOTES}/{name}.json"), mark, durable=False)
     return _SegmentResult(name, entry, peak_memory_bytes())
+
+
+def _ahead(chunks: Iterator[Planes]) -> Iterator[Planes]:
+    """The same chunks, the next one read and converted while the encoder works on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _chunks(task: _SegmentTask, frames: int) -> Iterator[Planes]:

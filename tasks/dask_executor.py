@@ -155,7 +155,10 @@ def _manners() -> Any:
         name = "manners"
 
         def setup(self, worker: object) -> None:
+            import cv2
+
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # or every worker takes all cores
 
         def teardown(self, worker: object) -> None:
             os._exit(0)

@@ -79,8 +79,11 @@ def glanced(frame: Pixels) -> Floats:
 
 def change(first: Floats, second: Floats) -> float:
     """How much changes from one small frame to another, 0..1, whatever moved a little or became brighter taken off."""
-    moved = _left_over(first, second)
-    return float(np.sqrt(moved * _histograms(first, second)))
+    spread = _histograms(first, second)
+    most = float(np.sqrt(float(np.abs(first - second).mean()) * spread))
+    if most * STANDS_OUT <= LEAST:  # what moved need not be taken off: no decision depends on it
+        return most
+    return float(np.sqrt(_left_over(first, second) * spread))
 
 
 def _left_over(first: Floats, second: Floats) -> float:
