@@ -94,8 +94,9 @@ class FrameSpec:
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes of all frames, not compressed."""
-        return self.shape[0] * self.frame_bytes
+        """Bytes of all frames, not compressed; stores that are not compressed have whole chunks to the end."""
+        frames = self.shape[0] if self.kept else self.grid[0] * self.chunks[0]
+        return frames * self.frame_bytes
 
     @property
     def grid(self) -> tuple[int, int, int]:

@@ -196,7 +196,8 @@ def _decode(
 ) -> StageWork:
     spec = clip_spec(probe, reading, chunk_frames(clip.info, run.limits.memory_bytes))
     refuse_disk(run.storage, spec.raw_bytes, run.limits.disk_reserve_bytes)
-    writing = _Writing(place, create_frames(place, spec), partial(run.chunk_done, item, STAGE))
+    spec = _laid_out(place, spec)
+    writing = _Writing(place, spec, partial(run.chunk_done, item, STAGE))
     measuring = _take(clip, spec.chunks[0], writing)
     if not writing.pts:
         raise NoFramesError(f"not one frame of {item} could be decoded; export the clip again")
@@ -220,6 +221,15 @@ def _decode(
         chunks=len(entry.checksums),
         peak_bytes=peak_memory_bytes(),
     )
+
+
+def _laid_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
+    """The store to write into: the one that an interrupted run began, unless its chunks are more than fits now."""
+    begun = create_frames(place, spec)
+    if begun.chunks[0] > spec.chunks[0]:
+        place.discard()
+        begun = create_frames(place, spec)
+    return begun
 
 
 def _take(clip: Clip, chunk_frames: int, writing: "_Writing") -> Measuring:
