@@ -20,7 +20,7 @@ from tests.flows.commands import video_command
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
 
 HEIGHT, WIDTH, RATE = 720, 1280, 25
-LENGTHS = [int(seconds) for seconds in os.environ.get("STILLMOTION_TEST_CLIP_SECONDS", "4,16").split(",")]
+LENGTHS = [int(seconds) for seconds in os.environ.get("CLIP_SECONDS_TESTED", "4,16").split(",")]
 RECIPES = {
     "passthrough": None,
     "graded": [
