@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.clip_recipes import ClipRecipeName
 from flows.recipes import RecipeName
 from model_blocks.registry import Purpose
 
@@ -49,21 +48,3 @@ class ProductOrder(Order):
     @property
     def sources(self) -> tuple[str, ...]:
         return self.photos
-
-
-class VideoOrder(Order):
-    """Clips, a recipe, and where the results go."""
-
-    clips: tuple[str, ...] = Field(min_length=1, description="Paths of the clips.")
-    recipe: ClipRecipeName | str | tuple[dict[str, Any], ...] = Field(
-        default=ClipRecipeName.UPSCALE,
-        description="A recipe's name, the path of a .json file with a list of stages, or such a list.",
-    )
-
-    mask: str | None = Field(
-        default=None, description="Path of a PNG for the first frame: white is the object to cut out or to remove."
-    )
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return self.clips

@@ -12,9 +12,9 @@ from flows.bands import BANDS, BandedProgress
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
 from flows.clip_recipes import parse_clip_recipe
 from flows.clips import grouped_clip, plan_clip, process_clip
-from flows.order import VideoOrder
 from flows.recipes import Recipe
 from flows.summary import RunSummary
+from flows.video_order import VideoOrder
 from flows.working import final_state, plan, work
 from tasks.decode import DecodeConfig
 

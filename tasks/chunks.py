@@ -16,7 +16,6 @@ from tasks.executor import Executor, Resources, peak_memory_bytes
 from tasks.ops.geometry import Region, Shape
 from tasks.passes import ChunkPass
 from tasks.plan import HALO_SHARE, block_region, plan_blocks, plan_chunks, refuse_disk
-from tasks.view import ViewedPass, ViewFacts, open_view
 
 Report = Callable[[int, int], None]  # chunks done, chunks in all
 
@@ -102,6 +101,8 @@ def run_chunks(
         PlanTooLargeError, DiskTooSmallError: It cannot fit; nothing was written.
         OutputDamagedError: A chunk of the source is missing or damaged.
     """
+    from tasks.view import ViewedPass, ViewFacts  # with FFmpeg; a run whose stages are all cached needs neither
+
     entry = FrameReader(source).entry
     facts = ViewFacts.of(entry)
     shape = Shape(*facts.shape)
@@ -133,6 +134,8 @@ def _make_block(task: _BlockTask) -> _BlockResult:
     The whole block is computed even if some of its chunks are there: what floating point makes of a pixel may depend on
     the size of the array it stands in.
     """
+    from tasks.view import open_view
+
     view = open_view(task.source)
     shape, region = Shape(*view.shape), task.region
     read = task.chunk_pass.read_region(region, shape)

@@ -13,7 +13,7 @@ from prefect.settings import temporary_settings
 from deployments.cli.display import open_display
 from deployments.cli.options import Common
 from flows.opening import watched_by
-from flows.order import Order, ProductOrder, VideoOrder
+from flows.order import Order, ProductOrder
 from flows.product import plan_product, product
 from flows.summary import RunSummary
 from tasks.prefect_stage import value_of
@@ -32,6 +32,7 @@ def run_video(
 ) -> RunSummary:
     """The video flow with a progress display; what it came to."""
     from flows.video import plan_video, video
+    from flows.video_order import VideoOrder
 
     given = {"mask": str(Path(mask).absolute())} if mask else {}
     order = VideoOrder.model_validate({"clips": _absolute(clips), **given, **_shared(recipe, common, command)})

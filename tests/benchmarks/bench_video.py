@@ -25,8 +25,8 @@ from datasets.settings import Settings, read_settings
 from flows.bookkeeping import begin_run
 from flows.clip_recipes import parse_clip_recipe
 from flows.opening import open_run
-from flows.order import VideoOrder
 from flows.video import run_video
+from flows.video_order import VideoOrder
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import upscaler
 from tasks.clip_encode import EncodeConfig, encode_clip

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets.settings import read_settings
-from flows.order import VideoOrder
 from flows.summary import RunSummary
 from flows.video import run_video
+from flows.video_order import VideoOrder
 from tests.flash_and_beep import FlashAndBeep, beeps, flashes
 
 pytestmark = pytest.mark.usefixtures("prefect_api")

@@ -12,9 +12,9 @@ from PIL import Image, ImageSequence
 from datasets.outputs import OutputPlace, find_output
 from datasets.settings import read_settings
 from datasets.storage import open_storage
-from flows.order import VideoOrder
 from flows.summary import ItemResult, RunSummary
 from flows.video import run_video
+from flows.video_order import VideoOrder
 from tests.moving_square import FRAMES, HEIGHT, PTS, TICK, WIDTH, Frames, look, psnr, save, walking
 from tests.shared_data import fixture
 

@@ -15,9 +15,9 @@ import pytest
 from av.error import FFmpegError
 
 from datasets.errors import PipelineError
-from flows.order import VideoOrder
 from flows.summary import ItemResult, RunSummary
 from flows.video import video
+from flows.video_order import VideoOrder
 from tasks.decode import DecodeConfig, probe_clip
 from tasks.ops.video.sources import open_source
 from tasks.prefect_stage import value_of

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.order import VideoOrder
 from flows.summary import RunSummary
 from flows.video import video
+from flows.video_order import VideoOrder
 from tasks.ops.video.reading import open_clip
 from tasks.prefect_stage import value_of
 from tests.flows.clip_facts import Facts, facts_of
