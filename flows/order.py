@@ -1,5 +1,6 @@
 """What a run is asked to do: the parameters of its form, its command line and its schedule."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from flows.recipes import RecipeName
 from model_blocks.registry import Purpose
 
 
-class Order(BaseModel):
+class Order(BaseModel, ABC):
     """What every order says besides its inputs and its recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,9 +28,9 @@ class Order(BaseModel):
     command: str | None = Field(default=None, description="How the run was asked for, shown in the report.")
 
     @property
+    @abstractmethod
     def sources(self) -> tuple[str, ...]:
         """The paths of its inputs."""
-        raise NotImplementedError
 
     @property
     def out_folder(self) -> Path:

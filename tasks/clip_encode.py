@@ -13,7 +13,7 @@ from typing import Literal, cast
 import numpy as np
 from pydantic import Field
 
-from datasets.assets import local_asset
+from datasets.assets import check_asset, local_asset
 from datasets.frames import FrameReader
 from datasets.identity import digest_file
 from datasets.notices import Notice
@@ -293,6 +293,7 @@ def _join(
     name: str,
 ) -> tuple[StoredFile, tuple[Notice, ...]]:
     storage = place.storage
+    check_asset(storage, asset)
     with local_asset(storage, asset) as source, storage.temporary_file() as part:
         plan = CarryPlan(stretch=state.stretch)
         if state.info.container != ANIMATION:  # which holds pictures alone, and which FFmpeg does not read

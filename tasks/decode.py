@@ -6,6 +6,7 @@ Frames are written chunk by chunk while the decoder goes on; chunks that an inte
 import os
 import stat
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version as installed_version
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from datasets.assets import opened_asset, put_asset_file
+from datasets.assets import check_asset, opened_asset, put_asset_file
 from datasets.errors import NotFoundError
 from datasets.frame_spec import FrameSpec, chunk_key, planar_spec
 from datasets.frames import create_frames, finished_chunks, frames_entry, resize_frames, write_chunk, write_times
@@ -31,7 +32,7 @@ from tasks.context import RunContext, current_run
 from tasks.executor import peak_memory_bytes
 from tasks.intake import UnreadableError
 from tasks.ops.geometry import Shape
-from tasks.ops.video.cadence import Timing
+from tasks.ops.video.cadence import Ticks, Timing
 from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.damage import DamageFact
 from tasks.ops.video.reading import Clip, open_clip
@@ -124,7 +125,7 @@ def _refuse_no_file(path: Path) -> None:
         raise UnreadableError(f"{str(path)!r} may not be read; check its rights", path=str(path))
 
 
-def _durations(pts: np.ndarray[tuple[int, ...], np.dtype[np.int64]], last: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:  # fmt: skip  # noqa: E501
+def _durations(pts: Ticks, last: int) -> Ticks:
     """How long every frame is shown: until the next one; the last as long as the container says, or as is usual."""
     steps = np.diff(pts)
     usual = int(np.median(steps)) if len(steps) else 1
@@ -143,6 +144,7 @@ def decode(item: str, source: str, probe: Probe, reading: DecodeConfig) -> Stage
 
     def compute(place: OutputPlace) -> StageWork:
         run = current_run()
+        check_asset(run.storage, probe.asset)
         pixels, name = int(run.settings.max_megapixels * 1e6), Path(source).name
         with (
             opened_asset(run.storage, probe.asset) as file,
@@ -197,13 +199,13 @@ def _decode(
     spec = clip_spec(probe, reading, chunk_frames(clip.info, run.limits.memory_bytes))
     refuse_disk(run.storage, spec.raw_bytes, run.limits.disk_reserve_bytes)
     spec = _laid_out(place, spec)
-    writing = _Writing(place, spec, partial(run.chunk_done, item, STAGE))
-    measuring = _take(clip, spec.chunks[0], writing)
-    if not writing.pts:
-        raise NoFramesError(f"not one frame of {item} could be decoded; export the clip again")
-    damage = clip.damage()
-    _refuse_damage(item, damage, reading)
-    entry, timing = writing.done(clip.info, chunk_duration(probe))
+    with closing(_Writing(place, spec, partial(run.chunk_done, item, STAGE))) as writing:
+        measuring = _take(clip, spec.chunks[0], writing)
+        if not writing.pts:
+            raise NoFramesError(f"not one frame of {item} could be decoded; export the clip again")
+        damage = clip.damage()
+        _refuse_damage(item, damage, reading)
+        entry, timing = writing.done(clip.info, int(probe.state.timing.durations[-1]))
     times_s = (timing.pts - timing.pts[0]) * float(timing.time_base)
     measures = measuring.done(times_s)
     state = replace(
@@ -248,11 +250,6 @@ def _take(clip: Clip, chunk_frames: int, writing: "_Writing") -> Measuring:
 
 def _nothing() -> None:
     """What is measured before the first chunk."""
-
-
-def chunk_duration(probe: Probe) -> int:
-    """Ticks that the last frame is shown."""
-    return int(probe.state.timing.durations[-1])
 
 
 def _stacked(frames: list[Planes]) -> Planes:
@@ -318,10 +315,13 @@ class _Writing:
             key, future = self._under_way.pop(0)
             self._checksums[key] = future.result()
 
+    def close(self) -> None:
+        """Wait for what is being written: nothing may come after the output's lease was given back."""
+        self._pool.shutdown()
+
     def done(self, info: ClipInfo, last_duration: int) -> tuple[FramesEntry, Timing]:
         """Write what is left and the times; the store has exactly the frames that came."""
         self._settle(0)
-        self._pool.shutdown()
         self._spec = resize_frames(self._place, self._spec, len(self.pts))
         if self._short is not None:
             index = (self._chunks, 0, 0)

@@ -185,6 +185,18 @@ def test_another_quality_is_made_from_frames_that_are_decoded_again() -> None:
     assert all(each.cached for each in back.stages)
 
 
+def test_a_kept_copy_of_the_clip_that_was_damaged_is_noticed_and_kept_again() -> None:
+    clip = save(Path("in.mp4"), "libx264", "yuv420p")
+    deliver(clip, encode(quality=10))
+    alone = deliver(clip, encode(quality=40), store="other")
+    (kept,) = (path for path in Path("store").rglob("assets/*/*") if path.is_file())
+    data = bytearray(kept.read_bytes())
+    data[len(data) // 2] ^= 1
+    kept.write_bytes(data)
+    assert delivered(deliver(clip, encode(quality=40))) == delivered(alone)
+    assert kept.read_bytes() == clip.read_bytes()
+
+
 def test_a_clip_that_was_lossless_is_lossless_again() -> None:
     clip = save(Path("in.mkv"), "ffv1", "yuv422p10le")
     before, after = look(clip), look(deliver(clip, encode("ffv1")).outputs[0].path)

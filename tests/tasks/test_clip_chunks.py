@@ -66,7 +66,9 @@ def put(place: OutputPlace, chunk: int, info: ClipInfo, timing: Timing) -> Outpu
     return place
 
 
-def made(folder: Path, which: list[LocalStage], *, source_chunk: int, chunk: int, workers: int, memory: int) -> NDArray[np.uint8]:  # fmt: skip  # noqa: E501
+def made(
+    folder: Path, which: list[LocalStage], *, source_chunk: int, chunk: int, workers: int, memory: int
+) -> NDArray[np.uint8]:
     """The frames that stages make, fused, of the clip cut so."""
     storage = open_storage(str(folder), "test")
     pts = np.array([0, 2, 4, 7, 9, 11, 13, 15, 18, 20, 22], np.int64)
@@ -95,8 +97,13 @@ def truth(tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.uint8]:
 @given(st.integers(1, 12), st.integers(1, 25), st.integers(1, 4), st.sampled_from([ROOMY, 30 << 20, 6 << 20]))
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_cut_changes_a_pixel(
-    tmp_path_factory: pytest.TempPathFactory, truth: NDArray[np.uint8], source_chunk: int, chunk: int, workers: int, memory: int  # noqa: E501
-) -> None:  # fmt: skip
+    tmp_path_factory: pytest.TempPathFactory,
+    truth: NDArray[np.uint8],
+    source_chunk: int,
+    chunk: int,
+    workers: int,
+    memory: int,
+) -> None:
     folder = tmp_path_factory.mktemp("cut")
     source_chunk = min(source_chunk, FRAMES)
     frames = made(folder, stages(), source_chunk=source_chunk, chunk=chunk, workers=workers, memory=memory)
