@@ -104,6 +104,12 @@ class FrameSpec:
         t, y, x = (-(-extent // chunk) for extent, chunk in zip(self.shape[:3], self.chunks, strict=True))
         return t, y, x
 
+    @property
+    def count(self) -> int:
+        """Number of chunks."""
+        t, y, x = self.grid
+        return t * y * x
+
     def indices(self) -> Iterator[Index]:
         """All chunks, in the order of the frames."""
         t, y, x = self.grid

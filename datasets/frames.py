@@ -71,6 +71,8 @@ def _lay_out(place: OutputPlace, spec: FrameSpec, times: Times | None) -> FrameS
     *_, last = spec.arrays
     with suppress(FileNotFoundError):
         begun = zarr.open_array(store, path=last, mode="r+", zarr_format=3)  # made last: all else is there
+        if not _same_attributes(store, spec):  # of another clip's times, for example
+            raise ValueError("what is there was begun for other frames")
         height, width = begun.chunks[1:3] if last == PIXELS else spec.chunks[1:]
         return replace(spec, chunks=(begun.chunks[0], height, width))
     remains = bool(place.storage.list_tree(place.inside(FRAMES)))  # looked for by Zarr, it costs ten requests
@@ -83,6 +85,14 @@ def _lay_out(place: OutputPlace, spec: FrameSpec, times: Times | None) -> FrameS
     for name, shape in spec.arrays.items():
         _create_array(group, name, shape, spec.array_chunks(name), spec.dtype, kept=spec.kept, overwrite=remains)
     return spec
+
+
+def _same_attributes(store: Any, spec: FrameSpec) -> bool:
+    import zarr
+
+    group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+    kept, wanted = (json.dumps(values, sort_keys=True) for values in (dict(group.attrs), dict(spec.attributes)))
+    return kept == wanted
 
 
 def _create_array(
@@ -177,6 +187,21 @@ def finished_chunks(place: OutputPlace, spec: FrameSpec) -> dict[str, int]:
     return done
 
 
+def read_finished_planes(place: OutputPlace, spec: FrameSpec, index: Index, checksum: int) -> Planes | None:
+    """A chunk of planes of an output that is not finished itself; None if it is not what was written."""
+    planes: Planes = {}
+    crc = 0
+    try:
+        with place.storage.serving(f"read chunk {chunk_key(index)}"):
+            for name in spec.arrays:
+                array = _open_array(place, name, read_only=True)
+                planes[name] = np.ascontiguousarray(array[spec.array_box(name, index)])
+                crc = int(google_crc32c.extend(crc, cast("bytes", planes[name])))
+    except UNREADABLE:
+        return None
+    return planes if crc == checksum else None
+
+
 def _chunk_paths(spec: FrameSpec, key: str) -> set[str]:
     """Where Zarr keeps a chunk inside the output: one object for every array."""
     frames = key.split(".", maxsplit=1)[0]
@@ -231,25 +256,32 @@ def _open_array(place: OutputPlace, name: str, *, read_only: bool) -> Any:
     return array.with_config({"write_empty_chunks": True})  # Zarr does not keep this with the array
 
 
+def _checked_entry(place: OutputPlace) -> FramesEntry:
+    """What the manifest says of the frames, once their descriptions were found to be what was written."""
+    manifest = read_manifest(place)
+    if manifest.frames is None:
+        raise OutputIncompleteError(f"output {place.fingerprint[:12]}… holds no frames", fingerprint=place.fingerprint)
+    _check_descriptions(place, manifest)
+    return manifest.frames
+
+
 class FrameReader:
-    """Reads boxes of a finished frame store; every chunk it touches is checked against the manifest.
+    """Reads boxes of a frame store; every chunk it touches is checked against the manifest.
+
+    Args:
+        place: The output.
+        entry: Of the chunks that are finished, where the output itself is not and has no manifest yet.
 
     Raises:
         OutputIncompleteError: The output has no manifest or holds no frames.
     """
 
-    def __init__(self, place: OutputPlace) -> None:
-        manifest = read_manifest(place)
-        entry = manifest.frames
-        if entry is None:
-            raise OutputIncompleteError(
-                f"output {place.fingerprint[:12]}… holds no frames", fingerprint=place.fingerprint
-            )
+    def __init__(self, place: OutputPlace, entry: FramesEntry | None = None) -> None:
+        entry = entry or _checked_entry(place)
         self.place = place
         self.entry = entry
         t, y, x, _ = entry.chunks
         self.spec = FrameSpec(entry.shape, entry.dtype, (t, y, x), entry.attributes)
-        _check_descriptions(place, manifest)
         with self._reading(None):
             self._arrays = {name: _array(place, self.spec, name, read_only=True) for name in self.spec.arrays}
 

@@ -9,8 +9,8 @@ from pydantic import Field, TypeAdapter
 from datasets.errors import RecipeError
 from flows.recipes import Recipe, Step, read_stages, resolve
 from model_blocks.registry import Capability
-from tasks.clip_encode import EncodeConfig
 from tasks.clip_masks import InpaintConfig, MatteConfig
+from tasks.clip_target import EncodeConfig
 from tasks.clip_thumbnails import ClipThumbnailsConfig
 from tasks.config import StageConfig
 from tasks.decode import DecodeConfig

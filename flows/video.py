@@ -10,8 +10,9 @@ from prefect.client.schemas.objects import State
 from datasets.settings import Settings, read_settings
 from flows.bands import BANDS, BandedProgress
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
+from flows.clip_graph import grouped_clip
 from flows.clip_recipes import parse_clip_recipe
-from flows.clips import grouped_clip, plan_clip, process_clip
+from flows.clips import plan_clip, process_clip
 from flows.recipes import Recipe
 from flows.summary import RunSummary
 from flows.video_order import VideoOrder

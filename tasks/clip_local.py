@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from datasets.frame_spec import FrameSpec, rgb_spec
 from datasets.outputs import OutputPlace
-from tasks.chunks import run_chunks
+from tasks.chunks import run_chunks, run_growing
 from tasks.clip_masks import InpaintStage
 from tasks.context import current_run
+from tasks.growing import Growing, Teller
 from tasks.interpolate import InterpolateStage
 from tasks.local import LocalStage, fused_key
 from tasks.ops.geometry import Shape
@@ -19,7 +20,7 @@ from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.hdr import refuse_hdr, tonemapped
 from tasks.passes import ChunkPass, fuse
 from tasks.prefect_stage import stage_task
-from tasks.stage import Picture, StageOutcome, StageWork, open_frames, run_stage
+from tasks.stage import Picture, StageKey, StageOutcome, StageWork, begin_stage, open_frames, run_stage
 from tasks.upscale import UpscaleStage
 from tasks.view import CLIP, ViewFacts
 
@@ -109,12 +110,13 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
             OutputPlace(run.storage, source.frames),
             place,
             fuse(passes),
-            ended.spec(),
+            _spec(begun, ended),
             executor=run.executor,
             limits=run.limits,
             resources=resources_of(stages),
             report=partial(run.chunk_done, item, key.label),
             times=(ended.timing.pts, ended.timing.durations),
+            teller=Teller(run.growing_of(item, key.fingerprint), ended),
         )
         return StageWork(
             frames=work.entry,
@@ -124,6 +126,36 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
         )
 
     return run_stage(item, key, source, compute)
+
+
+def begin_clip_stage(item: str, key: StageKey, source: Growing, stages: Sequence[LocalStage]) -> None:
+    """Begin on the frames of a clip that is still being decoded; ``clip_stage`` goes on behind it."""
+
+    def begin(place: OutputPlace) -> None:
+        run, known = current_run(), source.begun()
+        if known is None:
+            return
+        _, _, begun = known
+        _, ended = follow(stages, begun)
+        run_growing(
+            source,
+            place,
+            lambda cuts: fuse(follow(stages, replace(begun, cuts=cuts))[0]),
+            _spec(begun, ended),
+            executor=run.executor,
+            limits=run.limits,
+            resources=resources_of(stages),
+            report=partial(run.chunk_done, item, key.label),
+            times=(ended.timing.pts, ended.timing.durations),
+            teller=Teller(run.growing_of(item, key.fingerprint), ended),
+        )
+
+    begin_stage(item, key, source, begin)
+
+
+def _spec(begun: ClipState, ended: ClipState) -> FrameSpec:
+    """The store of a pass's frames. It says what times it was made from: chunks begun for others are of no use."""
+    return ended.spec(source_times=begun.timing.digest)
 
 
 def resources_of(stages: Sequence[LocalStage]) -> dict[str, float]:

@@ -54,6 +54,21 @@ class ClipMeasures:
             return cls(frames, held["times_s"], tuple(int(cut) for cut in held["cuts"]))
 
 
+@dataclass(frozen=True)
+class MeasureNote:
+    """What was measured in one chunk, as numbers that JSON keeps exactly.
+
+    Attributes:
+        measures: The fields of ``FrameMeasures``, a number for every frame each.
+        changes: As the cut finder has them.
+        cuts: Those that were certain when the chunk had been seen, of the whole clip until then.
+    """
+
+    measures: dict[str, list[float]]
+    changes: list[float]
+    cuts: list[int]
+
+
 class Measuring:
     """Takes the measures of chunks in the order of the frames; holds a few numbers for each frame."""
 
@@ -68,6 +83,32 @@ class Measuring:
         self._parts.append(measure_frames(small, before=self._before))
         self._before = glance(small[-1])
         self._cuts.add(small)
+
+    @classmethod
+    def resumed(cls, notes: Sequence[MeasureNote], last: Planes, info: ClipInfo) -> "Measuring":
+        """One that goes on behind chunks whose notes were kept.
+
+        Args:
+            notes: Of all chunks so far; at least one.
+            last: Planes of the last ``KEPT`` frames of these chunks, or of all if they are fewer.
+        """
+        measuring, small = cls(), small_rgb(last, info)
+        measuring._parts = [FrameMeasures.from_json(note.measures) for note in notes]
+        measuring._before = glance(small[-1])
+        changes = list(itertools.chain.from_iterable(note.changes for note in notes))
+        measuring._cuts = CutFinder.resumed(changes, notes[-1].cuts, small)
+        return measuring
+
+    def note(self) -> MeasureNote:
+        """What to keep of the chunk that was added last, to go on behind it."""
+        part = self._parts[-1]
+        measures = {each.name: getattr(part, each.name).tolist() for each in fields(FrameMeasures)}
+        return MeasureNote(measures, self._cuts.changes[-len(part) :], list(self._cuts.found))
+
+    @property
+    def decided(self) -> tuple[int, tuple[int, ...]]:
+        """Frames before which all cuts are known, and these cuts."""
+        return self._cuts.decided, self._cuts.found
 
     def done(self, times_s: NDArray[np.float64]) -> ClipMeasures:
         return ClipMeasures(concatenate(self._parts), times_s, self._cuts.cuts())

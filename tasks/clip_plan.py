@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import psutil
 
 from tasks.chunks import Limits
-from tasks.clip_encode import EncodeConfig, choose_target, encode_bytes, expected_bytes
 from tasks.clip_local import ClipState, follow
+from tasks.clip_target import EncodeConfig, choose_target, encode_bytes, expected_bytes
 from tasks.clip_thumbnails import PICTURES_FRAMES
 from tasks.decode import DecodeConfig, Probe, chunk_frames, clip_spec, decode_bytes
 from tasks.local import LocalStage
@@ -102,8 +102,16 @@ def plan_pictures(before: StagePlan, limits: Limits) -> StagePlan:
     return StagePlan(needed, 0, before.after, before.facts)
 
 
-def announced_bytes(plans: Sequence[StagePlan], workers: int) -> int:
-    """Memory of all processes together that a clip will not pass: the libraries', and the largest stage's."""
-    largest = max((plan.memory_bytes for plan in plans), default=0)
-    processes = 1 if workers == 1 else workers + 1
-    return min(processes * WORKER_BYTES + workers * largest, psutil.virtual_memory().total)
+def announced_bytes(together: Sequence[StagePlan], largest_bytes: int, workers: int) -> int:
+    """Memory of all processes together that a clip will not pass: the libraries', and that of what is at work.
+
+    Args:
+        together: Stages that work at the same time, the decoder first, which is in the run's own process.
+        largest_bytes: What the largest of all stages needs.
+    """
+    first = together[0].memory_bytes if together else 0
+    if workers == 1:
+        needed = WORKER_BYTES + max(largest_bytes, sum(plan.memory_bytes for plan in together))
+    else:
+        needed = (workers + 1) * WORKER_BYTES + workers * largest_bytes + first
+    return min(needed, psutil.virtual_memory().total)

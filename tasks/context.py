@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from threading import Event
 
 from datasets.errors import PipelineError
@@ -14,6 +15,7 @@ from datasets.storage import Storage
 from model_blocks.choice import ModelRef
 from tasks.chunks import Limits
 from tasks.executor import Executor
+from tasks.growing import Growing
 from tasks.progress import Progress
 
 
@@ -22,7 +24,8 @@ class RunContext:
     """The means of one run. ``models`` holds the chosen model of every capability the recipe needs.
 
     A dry run takes outputs from the store, computes nothing and writes nothing. Once ``stopping`` is set, no stage
-    begins any more.
+    begins any more. ``growing`` holds, by item and fingerprint, the frames that are being made and that another stage
+    may begin on; ``began`` says when stages did so, on the clock that measures and on the wall.
     """
 
     run_id: str
@@ -35,6 +38,8 @@ class RunContext:
     models: Mapping[str, ModelRef]
     dry: bool = False
     stopping: Event = field(default_factory=Event)
+    growing: dict[tuple[str, str], Growing] = field(default_factory=dict)
+    began: dict[tuple[str, str], tuple[float, datetime]] = field(default_factory=dict)
 
     def refuse_if_stopping(self) -> None:
         """Called before every stage and after every chunk.
@@ -44,6 +49,10 @@ class RunContext:
         """
         if self.stopping.is_set():
             raise RunStoppedError("the run is being stopped; the same command goes on here")
+
+    def growing_of(self, item: str, fingerprint: str) -> Growing:
+        """Where a stage tells what it has finished, whether anybody listens or not."""
+        return self.growing.get((item, fingerprint)) or Growing()
 
     def chunk_done(self, item: str, stage: str, done: int, total: int) -> None:
         """Tell the progress display, and end here if the run is being stopped."""

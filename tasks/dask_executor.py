@@ -5,11 +5,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from typing import Any
 
 from datasets.errors import WorkerLostError
 from datasets.settings import Settings
+from tasks.allocation import reuse_freed_memory
 from tasks.executor import Resources, Result, Task, attempt, local_resources, refuse_resources
 
 IN_FLIGHT_PER_WORKER = 2  # one being worked on, one waiting: no worker idles, nothing piles up
@@ -57,6 +59,8 @@ class _Floor:
 class OnDask:
     """Tasks go to Dask workers, a bounded number at a time; a run that ends takes its futures with it."""
 
+    in_process = False
+
     def __init__(self, client: Any, retries: int = 3) -> None:
         self._client = client
         self._retries = retries
@@ -89,7 +93,7 @@ class OnDask:
     ) -> Iterator[tuple[int, Result]]:
         from distributed import KilledWorker, as_completed
 
-        finished = as_completed([])
+        finished = as_completed([], loop=self._client.loop)
 
         def submit_next() -> None:
             for position, task in waiting:
@@ -158,6 +162,7 @@ def _manners() -> Any:
             import cv2
 
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            reuse_freed_memory()
             cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # or every worker takes all cores
 
         def teardown(self, worker: object) -> None:
@@ -166,41 +171,80 @@ def _manners() -> Any:
     return Manners()
 
 
+class OwnWorkers:
+    """Workers on this machine that start with the first task: a run whose results are all there waits for none."""
+
+    in_process = False
+
+    def __init__(self, settings: Settings, until: ExitStack) -> None:
+        """
+        Args:
+            settings: How many, and how often a chunk is tried again.
+            until: Ends them when it is closed.
+        """
+        self._settings, self._until = settings, until
+        self._lock = threading.Lock()
+        self._cluster: OnDask | None = None
+        self.workers = settings.workers
+
+    def run(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
+    ) -> Iterator[tuple[int, Result]]:
+        """As ``OnDask`` does."""
+        waiting = iter(tasks)
+        for first in waiting:
+            yield from self._started().run(function, chain([first], waiting), resources=resources)
+
+    def _started(self) -> OnDask:
+        with self._lock:
+            if self._cluster is None:
+                self._cluster = OnDask(
+                    self._until.enter_context(_own_cluster(self._settings)), self._settings.chunk_retries
+                )
+            return self._cluster
+
+
 @contextmanager
-def open_cluster(settings: Settings) -> Iterator[OnDask]:
+def open_cluster(settings: Settings) -> Iterator[OnDask | OwnWorkers]:
     """Workers of the cluster that the settings name, or of one on this machine that ends with the block."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # a run's own words are the stages', not the cluster's
     manners = {
         "distributed.admin.large-graph-warning-threshold": "1GB",
         "distributed.scheduler.allowed-failures": FAILURES_BORNE,
     }
-    with dask.config.set(manners):
-        if settings.dask_address is not None:
-            with Client(settings.dask_address, timeout="15s") as client:
-                yield OnDask(client, settings.chunk_retries)
-            return
-        threads = max(1, (os.cpu_count() or 1) // settings.workers)
-        # Workers that leave at once make multiprocessing's bookkeeper complain on the user's terminal.
-        os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
-        with (
-            LocalCluster(
-                n_workers=settings.workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # else its HTTP port complains when it is taken
-                memory_limit=0,
-                resources=local_resources(),
-                env={
-                    "OMP_NUM_THREADS": str(threads),
-                    "MKL_NUM_THREADS": str(threads),
-                    "DASK_LOGGING__DISTRIBUTED": "error",
-                },
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            client.register_plugin(_manners())
-            yield OnDask(client, settings.chunk_retries)
+    with dask.config.set(manners), ExitStack() as until:
+        if settings.dask_address is None:
+            yield OwnWorkers(settings, until)
+        else:
+            yield OnDask(until.enter_context(Client(settings.dask_address, timeout="15s")), settings.chunk_retries)
+
+
+@contextmanager
+def _own_cluster(settings: Settings) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    # Workers that leave at once make multiprocessing's bookkeeper complain on the user's terminal.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
+    with (
+        LocalCluster(
+            n_workers=settings.workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # else its HTTP port complains when it is taken
+            memory_limit=0,
+            resources=local_resources(),
+            env={
+                "OMP_NUM_THREADS": str(threads),
+                "MKL_NUM_THREADS": str(threads),
+                "DASK_LOGGING__DISTRIBUTED": "error",
+            },
+        ) as cluster,
+        closing(Client(cluster, set_as_default=False)) as client,  # it begins in one thread and ends in another
+    ):
+        client.register_plugin(_manners())
+        yield client

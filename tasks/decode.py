@@ -5,12 +5,9 @@ Frames are written chunk by chunk while the decoder goes on; chunks that an inte
 
 import os
 import stat
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version as installed_version
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -19,25 +16,26 @@ from pydantic import Field
 
 from datasets.assets import check_asset, opened_asset, put_asset_file
 from datasets.errors import NotFoundError
-from datasets.frame_spec import FrameSpec, chunk_key, planar_spec
-from datasets.frames import create_frames, finished_chunks, frames_entry, resize_frames, write_chunk, write_times
+from datasets.frame_spec import FrameSpec, planar_spec
+from datasets.frames import create_frames
 from datasets.identity import digest_file
 from datasets.notices import Notice
-from datasets.outputs import FramesEntry, OutputPlace
-from datasets.planar import PLANAR, Planes
+from datasets.outputs import OutputPlace
+from datasets.planar import PLANAR
 from tasks.clip_local import ClipState
-from tasks.clip_measures import MEASURES, Measuring
+from tasks.clip_measures import MEASURES
 from tasks.config import StageConfig
 from tasks.context import RunContext, current_run
+from tasks.decode_writing import AHEAD, DecodedFrames
 from tasks.executor import peak_memory_bytes
 from tasks.intake import UnreadableError
 from tasks.ops.geometry import Shape
-from tasks.ops.video.cadence import Ticks, Timing
+from tasks.ops.video.cadence import Timing, durations_of
 from tasks.ops.video.clip import ClipInfo
 from tasks.ops.video.damage import DamageFact
 from tasks.ops.video.reading import Clip, open_clip
 from tasks.ops.video.scanning import Scan
-from tasks.ops.video.video_errors import ClipDamagedError, NoFramesError
+from tasks.ops.video.video_errors import ClipDamagedError, ClipError, NoFramesError
 from tasks.plan import refuse_disk, refuse_memory
 from tasks.prefect_stage import stage_task
 from tasks.stage import StageKey, StageOutcome, StageWork, run_stage
@@ -46,7 +44,6 @@ from tasks.view import CLIP, DEINTERLACE, TONEMAP
 VERSION = 1
 STAGE = "decode"
 DECODERS = ("av", "pillow", "numpy", "opencv-python-headless")
-AHEAD = 2  # chunks that are written while the next one is decoded
 DECODER_FRAMES = 24  # pictures that a decoder with its threads holds at most
 
 
@@ -102,7 +99,7 @@ def _probe(clip: Clip, reading: DecodeConfig) -> Probe:
     if not len(scan.pts):
         raise NoFramesError(f"{info.container} without one time stamp holds no frames; export the clip again")
     pts = np.unique(np.asarray(scan.pts, dtype=np.int64))
-    timing = Timing(pts, _durations(pts, scan.last_duration), info.time_base)
+    timing = Timing(pts, durations_of(pts, scan.last_duration), info.time_base)
     planar = PLANAR[info.pixel_format]
     shape = Shape(len(pts), *info.upright, planar.channels)
     return Probe("", ClipState(info, shape, planar.dtype, timing, tonemapped=_tonemaps(info, reading)), scan)
@@ -125,13 +122,6 @@ def _refuse_no_file(path: Path) -> None:
         raise UnreadableError(f"{str(path)!r} may not be read; check its rights", path=str(path))
 
 
-def _durations(pts: Ticks, last: int) -> Ticks:
-    """How long every frame is shown: until the next one; the last as long as the container says, or as is usual."""
-    steps = np.diff(pts)
-    usual = int(np.median(steps)) if len(steps) else 1
-    return np.append(steps, max(1, last or usual)).astype(np.int64)
-
-
 def decode_key(asset: str, reading: DecodeConfig) -> StageKey:
     libraries = {name: installed_version(name) for name in DECODERS}
     return StageKey(STAGE, VERSION, reading.parameters(), (("asset", asset),), libraries=libraries)
@@ -150,7 +140,11 @@ def decode(item: str, source: str, probe: Probe, reading: DecodeConfig) -> Stage
             opened_asset(run.storage, probe.asset) as file,
             open_clip(file, name, max_pixels=pixels, scan=probe.scan) as clip,
         ):
-            return _decode(run, item, place, clip, probe, reading)
+            try:
+                return _decode(run, item, place, clip, probe, reading)
+            except ClipError:  # another try would find the same
+                place.discard()
+                raise
 
     return run_stage(item, key, None, compute)
 
@@ -199,15 +193,16 @@ def _decode(
     spec = clip_spec(probe, reading, chunk_frames(clip.info, run.limits.memory_bytes))
     refuse_disk(run.storage, spec.raw_bytes, run.limits.disk_reserve_bytes)
     spec = _laid_out(place, spec)
-    with closing(_Writing(place, spec, partial(run.chunk_done, item, STAGE))) as writing:
-        measuring = _take(clip, spec.chunks[0], writing)
-        if not writing.pts:
+    growing, report = run.growing_of(item, place.fingerprint), partial(run.chunk_done, item, STAGE)
+    growing.begin(place, spec, probe.state, decided=0)
+    with DecodedFrames(place, spec, probe.state.timing, clip, growing, report) as frames:
+        frames.take()
+        if not frames.count:
             raise NoFramesError(f"not one frame of {item} could be decoded; export the clip again")
         damage = clip.damage()
         _refuse_damage(item, damage, reading)
-        entry, timing = writing.done(clip.info, int(probe.state.timing.durations[-1]))
-    times_s = (timing.pts - timing.pts[0]) * float(timing.time_base)
-    measures = measuring.done(times_s)
+        entry, timing = frames.done()
+    measures = frames.measures(timing)
     state = replace(
         probe.state,
         shape=replace(probe.state.shape, frames=entry.shape[0]),
@@ -234,28 +229,6 @@ def _laid_out(place: OutputPlace, spec: FrameSpec) -> FrameSpec:
     return begun
 
 
-def _take(clip: Clip, chunk_frames: int, writing: "_Writing") -> Measuring:
-    """Decode all frames; each chunk is written and measured while the next one is decoded."""
-    measuring, frames = Measuring(), clip.frames()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="measure") as pool:
-        measured = pool.submit(_nothing)
-        while chunk := list(islice(frames, chunk_frames)):
-            planes = _stacked([frame.planes for frame in chunk])
-            measured.result()
-            measured = pool.submit(measuring.add, planes, clip.info)
-            writing.add(planes, [frame.pts for frame in chunk])
-        measured.result()
-    return measuring
-
-
-def _nothing() -> None:
-    """What is measured before the first chunk."""
-
-
-def _stacked(frames: list[Planes]) -> Planes:
-    return {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
-
-
 def _refuse_damage(item: str, damage: tuple[DamageFact, ...], reading: DecodeConfig) -> None:
     if damage and reading.damage == "refuse":
         found = "; ".join(each.message for each in damage)
@@ -278,56 +251,3 @@ def _source_facts(clip: Clip) -> dict[str, object]:
         "colour": vars(info.colour),
         "streams": [{"kind": each.kind, "codec": each.codec} for each in clip.scan().streams],
     }
-
-
-class _Writing:
-    """Writes chunks in the background, no more than a few ahead; the last one once the number of frames is known."""
-
-    def __init__(self, place: OutputPlace, spec: FrameSpec, report: partial[None]) -> None:
-        self._place, self._spec, self._report = place, spec, report
-        self._checksums = finished_chunks(place, spec)
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
-        self._under_way: list[tuple[str, Future[int]]] = []
-        self._short: Planes | None = None
-        self._chunks = 0
-        self.pts: list[int] = []
-
-    def add(self, planes: Planes, pts: list[int]) -> None:
-        """Take the next chunk; only the last one may be short."""
-        self.pts += pts
-        if len(pts) < self._spec.chunks[0]:
-            self._short = planes
-            return
-        number, self._chunks = self._chunks, self._chunks + 1
-        grown = self._chunks * self._spec.chunks[0]
-        if grown > self._spec.shape[0]:  # more frames than packets promised
-            self._settle(0)
-            self._spec = resize_frames(self._place, self._spec, grown)
-        key = chunk_key((number, 0, 0))
-        if key not in self._checksums:
-            self._settle(AHEAD - 1)
-            future = self._pool.submit(write_chunk, self._place, self._spec, (number, 0, 0), planes)
-            self._under_way.append((key, future))
-        self._report(self._chunks, self._spec.grid[0])
-
-    def _settle(self, left: int) -> None:
-        while len(self._under_way) > left:
-            key, future = self._under_way.pop(0)
-            self._checksums[key] = future.result()
-
-    def close(self) -> None:
-        """Wait for what is being written: nothing may come after the output's lease was given back."""
-        self._pool.shutdown()
-
-    def done(self, info: ClipInfo, last_duration: int) -> tuple[FramesEntry, Timing]:
-        """Write what is left and the times; the store has exactly the frames that came."""
-        self._settle(0)
-        self._spec = resize_frames(self._place, self._spec, len(self.pts))
-        if self._short is not None:
-            index = (self._chunks, 0, 0)
-            self._checksums[chunk_key(index)] = write_chunk(self._place, self._spec, index, self._short)
-        pts = np.array(self.pts, dtype=np.int64)
-        timing = Timing(pts, _durations(pts, last_duration), info.time_base)
-        write_times(self._place, timing.pts, timing.durations)
-        keys = set(map(chunk_key, self._spec.indices()))
-        return frames_entry(self._spec, {k: v for k, v in self._checksums.items() if k in keys}), timing

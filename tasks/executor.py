@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from datasets.errors import NoResourceError, SettingsError, worth_retrying
 from datasets.settings import Settings
 from datasets.storage import Storage
+from tasks.allocation import reuse_freed_memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -20,9 +21,15 @@ Resources = Mapping[str, float]
 
 
 class Executor(Protocol):
-    """Runs one function over many tasks and yields the results as they come, each with its task's position."""
+    """Runs one function over many tasks and yields the results as they come, each with its task's position.
+
+    Attributes:
+        workers: Tasks that may run at a time.
+        in_process: Whether they run in the caller's own process, with its memory.
+    """
 
     workers: int
+    in_process: bool
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
@@ -33,6 +40,7 @@ class InProcess:
     """Everything in this process, one task after the other, the libraries using all cores."""
 
     workers = 1
+    in_process = True
 
     def __init__(self, retries: int = 3) -> None:
         self._retries = retries
@@ -114,4 +122,5 @@ def open_executor(settings: Settings, storage: Storage) -> AbstractContextManage
 
 @contextmanager
 def _in_process(settings: Settings) -> Iterator[Executor]:
+    reuse_freed_memory()
     yield InProcess(settings.chunk_retries)

@@ -18,8 +18,9 @@ from datasets.ledger import Lease, StageRecord
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, clear_damage, find_output
 from model_blocks.choice import ModelRef
-from tasks.context import RunContext, current_run
+from tasks.context import RunContext, RunStoppedError, current_run
 from tasks.executor import peak_memory_bytes
+from tasks.growing import Growing
 
 _POSITIONS = itertools.count()  # keeps stages of one instant in their order
 LOG = logging.getLogger("stillmotion")
@@ -153,7 +154,7 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     if run.dry:
         return _look_up(item, key, source, place)
     run.refuse_if_stopping()
-    begun, started_at = time.perf_counter(), datetime.now(UTC)
+    begun, started_at = run.began.pop((item, place.fingerprint), (time.perf_counter(), datetime.now(UTC)))
     run.progress.started(item, key.label)
     LOG.info("%s: %s begins", item, key.label)
     try:
@@ -170,6 +171,33 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     LOG.info("%s: %s %s", item, key.label, how)
     run.progress.finished(item, key.label, seconds=outcome.seconds, cached=outcome.cached, skipped=None)
     return outcome
+
+
+def begin_stage(item: str, key: StageKey, source: Growing, begin: Callable[[OutputPlace], None]) -> None:
+    """Do of a stage what can be done while its source is still being made; the stage itself goes on behind it.
+
+    Whatever goes wrong is left to the stage, which will meet it again.
+
+    Args:
+        source: What it works on. If that turns out not to be what was promised, the caller discards the output.
+        begin: Writes what is ready into the output's place until its source is over.
+    """
+    run = current_run()
+    place = OutputPlace(run.storage, key.fingerprint)
+    lease = run.ledger.lease(run.storage.tenant, place.fingerprint, ttl_s=run.settings.lease_s)
+    if find_output(place) is not None or not lease.try_acquire():
+        return
+    try:
+        clear_damage(place)
+        if source.begun() is not None:
+            run.began[item, place.fingerprint] = time.perf_counter(), datetime.now(UTC)
+            begin(place)
+    except RunStoppedError:
+        return
+    except PipelineError as error:
+        LOG.info("%s: %s could not begin before its source was done: %s", item, key.label, error)
+    finally:
+        lease.release()
 
 
 class WouldComputeError(PipelineError):

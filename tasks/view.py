@@ -72,6 +72,11 @@ class ViewFacts:
         return woven and self.spec.planar is not None and bool(self.spec.attributes.get(DEINTERLACE, True))
 
     @property
+    def reach(self) -> int:
+        """Frames on each side of others that have to be read to see these."""
+        return REACH if self.deinterlaced else 0
+
+    @property
     def tonemapped(self) -> bool:
         return bool(self.spec.attributes.get(TONEMAP, False))
 
@@ -135,14 +140,21 @@ def _ordinary(rgb: Pixels, clip: ClipInfo) -> Pixels:
     return (deep // 257).astype(np.uint8)
 
 
-def open_view(place: OutputPlace) -> View:
-    """The frames of a finished output as stages see them.
+def open_view(place: OutputPlace, entry: FramesEntry | None = None) -> View:
+    """The frames of an output as stages see them.
+
+    Args:
+        entry: Of the chunks that are finished, where the output itself is not.
 
     Raises:
         OutputIncompleteError: The output has no manifest or holds no frames.
         OutputDamagedError: Its description was changed.
     """
-    reader = FrameReader(place)
+    return view_of(FrameReader(place, entry))
+
+
+def view_of(reader: FrameReader) -> View:
+    """What a reader reads, as stages see it."""
     facts = ViewFacts.of(reader.entry)
     return ConvertedView(reader, facts) if facts.converted else reader
 

@@ -1,6 +1,7 @@
 """Where one shot ends and the next begins, found while frames pass by; a few small frames are held, never the clip."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ LEAST = 0.06  # of 0..1: a cut changes at least so much, motion taken off
 STANDS_OUT = 3.0  # times the change between the frames around it
 BINS = 16
 FLASH = 4  # frames; what lasts longer is a shot
+KEPT = 2 * AROUND + 2  # small frames that are held
 
 Floats = NDArray[np.float32]
 
@@ -28,10 +30,40 @@ class CutFinder:
     """
 
     def __init__(self) -> None:
-        self._glances: deque[Floats] = deque(maxlen=2 * AROUND + 2)
+        self._glances: deque[Floats] = deque(maxlen=KEPT)
         self._changes: list[float] = []
         self._found: list[int] = []
         self._decided = 0
+
+    @classmethod
+    def resumed(cls, changes: Sequence[float], found: Sequence[int], last: Pixels) -> "CutFinder":
+        """A finder that goes on behind frames that another one was given.
+
+        Args:
+            changes: What that one found to change with every frame; see ``changes``.
+            found: The cuts that it was sure of; see ``found``.
+            last: The last ``KEPT`` of its frames again, (T, H, W, 3|4); all of them if they were fewer.
+        """
+        finder = cls()
+        finder._glances.extend(glanced(frame) for frame in last)
+        finder._changes, finder._found = list(changes), list(found)
+        finder._decided = max(0, len(changes) - AROUND)
+        return finder
+
+    @property
+    def changes(self) -> list[float]:
+        """How much every frame so far differs from the one before it."""
+        return self._changes
+
+    @property
+    def decided(self) -> int:
+        """Frames that are known to begin a shot, or not to."""
+        return self._decided
+
+    @property
+    def found(self) -> tuple[int, ...]:
+        """The cuts that are certain so far."""
+        return tuple(self._found)
 
     def add(self, frames: Pixels) -> None:
         """The next frames, (T, H, W, 3|4), any size."""

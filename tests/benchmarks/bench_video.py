@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from datasets.settings import Settings, read_settings
 from flows.bookkeeping import begin_run
 from flows.clip_recipes import parse_clip_recipe
+from flows.clips import process_clip
 from flows.opening import open_run
 from flows.video import run_video
 from flows.video_order import VideoOrder
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import upscaler
-from tasks.clip_encode import EncodeConfig, encode_clip
 from tasks.clip_local import clip_stage
+from tasks.clip_target import EncodeConfig
 from tasks.context import current_run
 from tasks.decode import decode, probe_clip
 from tasks.progress import Silent
@@ -91,21 +92,20 @@ def _transcoded(clip: Path, folder: Path, repeats: int) -> str:
     own, plain, parts = [], [], []
     config = EncodeConfig(codec="h264", preset="medium", quality=CRF, threads=THREADS)
     recipe = (config.model_dump(exclude_none=True),)
-    reading, _ = parse_clip_recipe(recipe)
+    reading, parsed = parse_clip_recipe(recipe)
     for turn in range(repeats):
         with _run(folder / f"store{turn}", recipe):
-            probe = probe_clip(str(clip), reading)
             begun = time.perf_counter()
-            decoded = decode("clip", str(clip), probe, reading)
-            between = time.perf_counter()
-            encode_clip("clip", decoded.picture, config, probe.asset)
+            result = process_clip("clip", str(clip), reading, parsed, folder / "out")
             own.append(time.perf_counter() - begun)
-            parts.append(between - begun)
+            parts.append(result.stages[0].seconds)
+            assert result.status == "delivered", result.reasons
         plain.append(_timed(partial(_loop, clip, folder / "plain.mp4")))
     speed = statistics.median(plain) / statistics.median(own)
+    spread = min(plain) / max(own), max(plain) / min(own)
     return (
         f"{'decode, store, encode':<24}{statistics.median(own):>8.2f} s, decode {statistics.median(parts):.2f}; "
-        f"plain loop {statistics.median(plain):.2f} s; {speed:.2f} of its speed"
+        f"plain loop {statistics.median(plain):.2f} s; {speed:.2f} of its speed ({spread[0]:.2f}-{spread[1]:.2f})"
     )
 
 

@@ -1,95 +1,242 @@
-"""A command that is killed in the middle of a clip goes on there and ends with the same bytes."""
+"""Killed at any moment, a run on a clip goes on under the same command and ends with the same bytes."""
 
 import json
 import os
 import random
 import signal
 import time
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
-import numpy as np
+import psutil
 import pytest
 
-from tests.flows.commands import delivered, video_command
+from datasets.frame_spec import FrameSpec, Index, Pixels
+from datasets.frames import TIMES, write_chunk
+from datasets.ledger import open_ledger
+from datasets.outputs import NOTES, OutputPlace
+from datasets.planar import Planes
+from datasets.settings import read_settings
+from flows.video import run_video
+from flows.video_order import VideoOrder
+from tasks import decode as decoding
+from tasks import decode_writing
+from tasks.ops.video.reading import Clip
+from tests.flows.clip_files import save_moving_clip
+from tests.flows.commands import delivered, video_command, wait_for_line
 
-pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
-
-RATE, SECONDS, HEIGHT, WIDTH = 25, 20, 96, 128
+STAGES = [
+    {"stage": "upscale", "factor": 2},
+    {"stage": "interpolate", "factor": 2},
+    {"stage": "encode", "codec": "h264", "segment_frames": 100},
+]
+OPTIONS = ("--models", "embedded")
 KILLS = 10
-RECIPE = [{"stage": "upscale", "factor": 2}, {"stage": "interpolate", "factor": 2}, {"stage": "encode"}]
+PATIENCE_S = 5.0
+WriteChunk = Callable[[OutputPlace, FrameSpec, Index, Pixels | Planes], int]
 
 
-def test_a_killed_clip_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    clip, recipe = tmp_path / "clip.mp4", tmp_path / "recipe.json"
-    make_clip(clip)
-    recipe.write_text(json.dumps(RECIPE))
-    options = ("--recipe", str(recipe), "--workers", "2", "--models", "embedded")
-    whole = video_command([clip], tmp_path / "whole", *options, environment={"STILLMOTION_STORAGE_ROOT": "store-whole"})
+def _recipe(folder: Path) -> str:
+    path = folder / "stages.json"
+    path.write_text(json.dumps(STAGES))
+    return str(path)
+
+
+def _marked_writes(store: Path) -> dict[str, int]:
+    """When every chunk and segment that counts as finished was written, in nanoseconds, by its path."""
+    found: dict[str, int] = {}
+    for mark in store.rglob("marks/*.json"):
+        output, key = mark.parents[1], mark.stem
+        t, y, x = key.split(".")
+        for chunk in (*output.glob(f"frames.zarr/pixels/c/{t}/{y}/{x}/0"), *output.glob(f"frames.zarr/*/c/{t}/0/0")):
+            found[str(chunk)] = chunk.stat().st_mtime_ns
+    for segment in store.rglob("segments/*.mkv"):
+        if (segment.parents[1] / NOTES / f"{segment.name}.json").exists():
+            found[str(segment)] = segment.stat().st_mtime_ns
+    return found
+
+
+def _unmarked(store: Path) -> int:
+    """Chunks that lie in the store without counting: they are written again."""
+    marked = _marked_writes(store)
+    found = {
+        (output, path.relative_to(output / "frames.zarr").parts[2:-1])
+        for output in (marks.parent for marks in store.rglob("marks"))
+        for path in output.glob("frames.zarr/*/c/**/*")
+        if path.is_file() and path.parts[-4] not in TIMES and path.parts[-3] not in TIMES and str(path) not in marked
+    }
+    return len(found)
+
+
+def _strays(folder: Path) -> list[Path]:
+    """What a run leaves only if it was killed."""
+    passing = {NOTES, "marks", "segments"}
+    return [
+        path
+        for path in folder.rglob("*")
+        if ".part" in path.name or (path.is_file() and passing & set(path.relative_to(folder).parts))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    clip = save_moving_clip(tmp_path / "in" / "clip.mp4", 20, width=96, height=72)
+    options = ("--recipe", _recipe(tmp_path), "--workers", "2", *OPTIONS)
     begun = time.monotonic()
-    _, said = whole.communicate(timeout=900)
-    took = time.monotonic() - begun
+    whole = video_command([clip], tmp_path / "whole", *options, environment={"STILLMOTION_STORAGE_ROOT": "store-whole"})
+    wait_for_line(whole, "decode")
+    setting_up = time.monotonic() - begun
+    _, said = whole.communicate(timeout=600)
     assert whole.returncode == 0, said
-    chance = random.Random(4)
-    written: dict[str, int] = {}
-    computed_again = 0
-    for _ in range(KILLS):
+    working = time.monotonic() - begun - setting_up
+    chance, store = random.Random(11), tmp_path / "store"
+    print(f"\nset up {setting_up:.1f} s, at work {working:.1f} s")  # noqa: T201 - to be read
+    for number in range(KILLS):
+        before = _marked_writes(store)
         running = video_command([clip], tmp_path / "out", *options)
-        time.sleep(chance.uniform(3, 3 + took / KILLS))
+        time.sleep(setting_up + chance.uniform(0, 0.15) * working if number else setting_up / 2)
         assert running.poll() is None, "the run ended before it was killed"
+        # The whole group as a machine that loses power, or the command alone, whose workers notice by themselves.
         os.killpg(running.pid, signal.SIGKILL) if chance.random() < 0.5 else os.kill(running.pid, signal.SIGKILL)
         running.communicate(timeout=60)
-        time.sleep(1.5)  # workers of a command killed alone notice by themselves
-        now = dict(chunks(tmp_path / "store"))
-        computed_again = max(computed_again, sum(written[name] != now[name] for name in written.keys() & now.keys()))
-        written = now
+        time.sleep(1.5)  # until they did
+        after = _marked_writes(store)
+        again = [path for path in before if path in after and after[path] != before[path]]
+        print(f"kill {number}: finished {len(before)} -> {len(after)}, half done {_unmarked(store)}")  # noqa: T201 - to be read
+        assert again == []
+        assert _unmarked(store) <= 3, "a chunk of each worker and one of the decoder"
     last = video_command([clip], tmp_path / "out", *options, "--json")
-    out, said = last.communicate(timeout=900)
+    out, said = last.communicate(timeout=600)
     assert last.returncode == 0, said
     assert delivered(tmp_path / "out") == delivered(tmp_path / "whole")
-    assert computed_again <= 2, "at most one chunk of every worker is written again"
-    assert [path for path in tmp_path.rglob("*") if ".part" in path.name] == []
-    assert [
-        path for path in (tmp_path / "store").rglob("*") if path.parent.name in {"notes", "segments", "marks"}
-    ] == []
-    assert json.loads(out)["items"][0]["status"] == "delivered"
+    assert json.loads(out)["items"][0]["outputs"][0]["role"] == "clip"
+    assert _strays(store) == [] == _strays(tmp_path / "out")
+    assert _manifests(store) == _manifests(tmp_path / "store-whole")
 
 
-def chunks(store: Path) -> Iterator[tuple[str, int]]:
-    """When every chunk of pixels that has its mark was written."""
-    for mark in store.rglob("marks/*.json"):
-        output = mark.parent.parent
-        frames = mark.name.split(".", maxsplit=1)[0]
-        for chunk in [
-            *output.glob(f"frames.zarr/pixels/c/{frames}/0/0/0"),
-            *output.glob(f"frames.zarr/y/c/{frames}/0/0"),
-        ]:
-            yield str(chunk), chunk.stat().st_mtime_ns
+def _manifests(store: Path) -> dict[str, object]:
+    return {path.parent.name: json.loads(path.read_text()) for path in store.rglob("manifest.json")}
 
 
-def make_clip(path: Path) -> None:
-    """A pattern that drifts, with noise, and a tone."""
-    rng = np.random.default_rng(1)
-    ground = rng.integers(0, 255, (HEIGHT + 60, WIDTH + 120, 3), dtype=np.uint8)
-    ground = (ground // 4 + np.linspace(0, 180, WIDTH + 120, dtype=np.uint8)[None, :, None]).astype(np.uint8)
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=RATE, options={"crf": "18", "preset": "ultrafast"})
-        video.height, video.width, video.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        sound = container.add_stream("aac", rate=48_000)
-        sound.layout = "mono"
-        for number in range(RATE * SECONDS):
-            down, right = int(30 + 25 * np.sin(number / 40)), number * 100 // (RATE * SECONDS)
-            frame = av.VideoFrame.from_ndarray(
-                np.ascontiguousarray(ground[down : down + HEIGHT, right : right + WIDTH]), format="rgb24"
-            )
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-        tone = (0.2 * np.sin(2 * np.pi * 440 * np.arange(48_000 * SECONDS) / 48_000)).astype(np.float32)
-        for start in range(0, len(tone), 1024):
-            piece = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], format="fltp", layout="mono")
-            piece.sample_rate, piece.pts, piece.time_base = 48_000, start, Fraction(1, 48_000)
-            container.mux(sound.encode(piece))
-        container.mux(sound.encode(None))
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stage", ["decode", "upscale+interpolate", "encode"])
+def test_an_interrupted_command_ends_soon(tmp_path: Path, workers: int, stage: str) -> None:
+    clip = save_moving_clip(tmp_path / "in" / "clip.mp4", 20, width=640, height=480)
+    running = video_command(
+        [clip], tmp_path / "out", "--recipe", _recipe(tmp_path), "--workers", str(workers), *OPTIONS
+    )
+    before = {"decode": None, "upscale+interpolate": "decode", "encode": "upscale+interpolate"}[stage]
+    wait_for_line(running, before or "decode") if before else _wait_for_marks(tmp_path / "store", running.pid)
+    time.sleep(0.5)
+    children = psutil.Process(running.pid).children(recursive=True)
+    begun = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    took = time.monotonic() - begun
+    print(f"\n{stage}, {workers} workers: ended after {took:.2f} s")  # noqa: T201 - to be read
+    assert took < PATIENCE_S
+    assert running.returncode == 130
+    assert "interrupted; the same command goes on where this one stopped" in said
+    assert "Traceback" not in said
+    psutil.wait_procs(children, timeout=5)
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'store' / 'ledger.db'}")
+    with ledger.session("default") as session:
+        assert session.find_run("latest").status == "interrupted"
+
+
+def _wait_for_marks(store: Path, pid: int) -> None:
+    while not list(store.rglob("marks/*.json")):
+        assert psutil.pid_exists(pid)
+        time.sleep(0.02)
+
+
+class _Killed(BaseException):
+    """Stands for a process that is no more."""
+
+
+def test_decoding_goes_on_behind_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = save_moving_clip(tmp_path / "in" / "clip.mp4", 6, width=96, height=64)
+    stages: tuple[dict[str, Any], ...] = ({"stage": "decode"}, {"stage": "encode", "codec": "ffv1"})
+    whole = _run(clip, tmp_path / "whole", stages, tmp_path / "store-whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(decode_writing, "write_chunk", _failing_after(10))
+        with pytest.raises(_Killed):
+            _run(clip, tmp_path / "out", stages, tmp_path / "store")
+    before = _marked_writes(tmp_path / "store")
+    assert before
+    begun: list[int] = []
+    real = Clip.frames
+
+    def frames(self: Clip, start_index: int = 0, *, after: int | None = None) -> Iterator[object]:
+        begun.append(start_index)
+        given = real(self, start_index, after=after)
+        for frame in given:
+            if len(begun) == 1:
+                begun.append(self._decoder.tally.frames)  # decoded until the first one was given
+            yield frame
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Clip, "frames", frames)
+        written = _counted(patched)
+        assert _run(clip, tmp_path / "out", stages, tmp_path / "store") == whole
+    assert begun[0] == 80  # ten chunks of 8 frames
+    assert begun[1] <= 25  # from the key frame before, not from the start
+    assert min(written) == 10
+    assert len(written) == -(-150 // 8) - 10
+    assert _strays(tmp_path / "store") == []
+    assert _manifests(tmp_path / "store") == _manifests(tmp_path / "store-whole")
+
+
+def test_a_begun_store_of_larger_chunks_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With less memory than the interrupted run had, chunks become smaller and the clip stays the same."""
+    clip = save_moving_clip(tmp_path / "in" / "clip.mp4", 2, width=96, height=64)
+    stages: tuple[dict[str, Any], ...] = ({"stage": "decode"}, {"stage": "encode", "codec": "ffv1"})
+    whole = _run(clip, tmp_path / "whole", stages, tmp_path / "store-whole")
+    for first, second in ((8, 3), (3, 8)):
+        root = tmp_path / f"store-{first}"
+        with monkeypatch.context() as patched:
+            patched.setattr(decode_writing, "write_chunk", _failing_after(2))
+            patched.setattr(decoding, "chunk_frames", lambda *_, frames=first: frames)
+            with pytest.raises(_Killed):
+                _run(clip, tmp_path / f"out-{first}", stages, root)
+        with monkeypatch.context() as patched:
+            patched.setattr(decoding, "chunk_frames", lambda *_, frames=second: frames)
+            assert _run(clip, tmp_path / f"out-{first}", stages, root) == whole
+
+
+def _failing_after(chunks: int) -> WriteChunk:
+    written: list[Index] = []
+
+    def write(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixels | Planes) -> int:
+        if len(written) == chunks:
+            raise _Killed
+        written.append(index)
+        return write_chunk(place, spec, index, values)
+
+    return write
+
+
+def _counted(patched: pytest.MonkeyPatch) -> list[int]:
+    written: list[int] = []
+
+    def write(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixels | Planes) -> int:
+        written.append(index[0])
+        return write_chunk(place, spec, index, values)
+
+    patched.setattr(decode_writing, "write_chunk", write)
+    return written
+
+
+def _run(clip: Path, out: Path, stages: tuple[dict[str, Any], ...], store: Path) -> dict[str, str]:
+    order = VideoOrder(clips=(str(clip),), recipe=stages, out=str(out))
+    summary = run_video(order, read_settings(storage_root=str(store)))
+    assert summary.exit_status == 0, summary.to_json()
+    with av.open(str(next(out.glob("*.mkv")))) as container:
+        assert container.streams.audio
+    return delivered(out)

@@ -13,7 +13,8 @@ import pytest
 
 from datasets.errors import NoResourceError, WorkerLostError
 from datasets.settings import Settings
-from tasks.dask_executor import IN_FLIGHT_PER_WORKER, OnDask, open_cluster
+from tasks.dask_executor import IN_FLIGHT_PER_WORKER, open_cluster
+from tasks.executor import Executor
 
 WORKERS = 2
 
@@ -40,12 +41,12 @@ def executions(log: Path) -> list[int]:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[OnDask]:
+def cluster(tmp_path: Path) -> Iterator[Executor]:
     with open_cluster(Settings(workers=WORKERS, storage_root=str(tmp_path))) as executor:
         yield executor
 
 
-def test_a_killed_worker_costs_at_most_the_tasks_it_had_in_hand(cluster: OnDask, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_at_most_the_tasks_it_had_in_hand(cluster: Executor, tmp_path: Path) -> None:
     log, count = tmp_path / "log", 24
     results: dict[int, int] = {}
     for position, result in cluster.run(work, (Job(n, str(log), 0.05) for n in range(count))):
@@ -58,7 +59,7 @@ def test_a_killed_worker_costs_at_most_the_tasks_it_had_in_hand(cluster: OnDask,
     assert set(executions(log)) == set(range(count))
 
 
-def test_a_task_that_kills_its_workers_fails_alone(cluster: OnDask, tmp_path: Path) -> None:
+def test_a_task_that_kills_its_workers_fails_alone(cluster: Executor, tmp_path: Path) -> None:
     """The others stand in one queue with it, so that they see workers die as often as it does."""
     good, bad = tmp_path / "good", tmp_path / "bad"
     count, runs = 40, 8
@@ -93,13 +94,13 @@ def test_a_cluster_that_goes_away_is_said_and_leaves_nobody_waiting(tmp_path: Pa
                 list(results)
 
 
-def test_a_resource_that_no_worker_has_is_refused_at_once(cluster: OnDask, tmp_path: Path) -> None:
+def test_a_resource_that_no_worker_has_is_refused_at_once(cluster: Executor, tmp_path: Path) -> None:
     with pytest.raises(NoResourceError) as refused:
         list(cluster.run(work, [Job(0, str(tmp_path / "log"))], resources={"abacus": 1}))
     assert refused.value.facts["resource"] == "abacus"
 
 
-def test_a_run_that_ends_early_takes_its_tasks_with_it(cluster: OnDask, tmp_path: Path) -> None:
+def test_a_run_that_ends_early_takes_its_tasks_with_it(cluster: Executor, tmp_path: Path) -> None:
     log = tmp_path / "log"
     running = cluster.run(work, (Job(n, str(log), 0.05) for n in range(1000)))
     next(running)
@@ -108,6 +109,15 @@ def test_a_run_that_ends_early_takes_its_tasks_with_it(cluster: OnDask, tmp_path
     so_far = len(executions(log))
     time.sleep(0.3)
     assert len(executions(log)) == so_far < 20
+
+
+def test_workers_start_with_the_first_task(tmp_path: Path) -> None:
+    before = len(psutil.Process().children(recursive=True))
+    with open_cluster(Settings(workers=WORKERS, storage_root=str(tmp_path))) as executor:
+        assert list(executor.run(work, [])) == []
+        assert executor.workers == WORKERS
+        assert len(psutil.Process().children(recursive=True)) == before
+        assert list(executor.run(work, [Job(2, str(tmp_path / "log"))])) == [(0, 4)]
 
 
 def test_nothing_of_the_cluster_is_left_behind(tmp_path: Path) -> None:

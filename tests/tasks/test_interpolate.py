@@ -38,6 +38,7 @@ class TwoProcesses:
     """An executor whose tasks run in two other processes."""
 
     workers = 2
+    in_process = False
 
     def run(
         self, function: Callable[[Any], Any], tasks: Iterable[Any], *, resources: object = None

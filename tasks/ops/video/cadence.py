@@ -1,5 +1,6 @@
 """When frames are shown: the cadence of a clip and those that interpolation makes of it. All arithmetic is exact."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +47,27 @@ class Timing:
     def rate(self) -> Fraction:
         """Frames per second on average."""
         return len(self.pts) / (self.ticks * self.time_base)
+
+    @property
+    def digest(self) -> str:
+        """Short name of exactly these times."""
+        data = self.pts.tobytes() + self.durations.tobytes() + str(self.time_base).encode()
+        return hashlib.sha256(data).hexdigest()[:16]
+
+    def part(self, start: int, stop: int) -> "Timing":
+        """Those of some of the frames."""
+        return Timing(self.pts[start:stop], self.durations[start:stop], self.time_base)
+
+    def same_as(self, other: "Timing") -> bool:
+        """Whether all frames are shown at the same times."""
+        return self.digest == other.digest
+
+
+def durations_of(pts: Ticks, last: int) -> Ticks:
+    """How long every frame is shown: until the next one; the last as long as the container says, or as is usual."""
+    steps = np.diff(pts)
+    usual = int(np.median(steps)) if len(steps) else 1
+    return np.append(steps, max(1, last or usual)).astype(np.int64)
 
 
 @dataclass(frozen=True)

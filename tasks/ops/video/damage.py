@@ -48,6 +48,11 @@ class Tally:
     broken: str = ""
     finished: bool = False
 
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was unusual so far."""
+        return not (self.corrupt or self.undecodable or self.broken)
+
     def note(self, pts: int, duration: int, *, corrupt: bool) -> None:
         """One more frame."""
         if corrupt or pts in self.suspects:

@@ -85,6 +85,26 @@ class Clip:
         )
 
     @property
+    def clean(self) -> bool:
+        """Whether the run of ``frames`` that is under way, or was the latest, met nothing unusual so far."""
+        return self._decoder.tally.clean and not self._decoder.repaired
+
+    def seen_whole(self, start: int, frames: int) -> bool:
+        """Whether the latest run of ``frames`` may speak for the whole clip, also if it began behind a clean beginning.
+
+        Args:
+            start: Time stamp of the clip's first frame.
+            frames: How many the beginning and this run came to; every packet must have given one.
+        """
+        tally = self._decoder.tally
+        if tally.finished:
+            return True
+        if not self.clean or frames != self._scan.packets:
+            return False
+        tally.frames, tally.start, tally.finished = frames, start, True
+        return True
+
+    @property
     def notices(self) -> tuple[Notice, ...]:
         found = list(self._notices)
         repaired = self._decoder.repaired
