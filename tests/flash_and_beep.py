@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-HEIGHT, WIDTH = 54, 96
+HEIGHT, WIDTH = 90, 160
 RATE = 25  # frames per second, or the average of them
 TICK = Fraction(1, 12_800)  # of the pictures
 SAMPLES = 48_000  # per second of sound

@@ -30,10 +30,8 @@ RECIPES: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
+def save_with_cut(path: Path, cut: int) -> Path:
     """A square that moves, on another ground after a cut."""
-    path = tmp_path / "clip.mkv"
     rng = np.random.default_rng(3)
     grounds = rng.integers(0, 120, (2, HEIGHT, WIDTH, 3), dtype=np.uint8) // np.uint8(4)
     with av.open(str(path), "w") as container:
@@ -41,12 +39,17 @@ def clip(tmp_path: Path) -> Path:
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         for number in range(FRAMES):
-            image = grounds[int(number >= CUT)] + np.uint8(150 * (number >= CUT))
+            image = grounds[int(number >= cut)] + np.uint8(150 * (number >= cut))
             left = number % (WIDTH - 12)
-            image[10:22, left : left + 12] = (250, 40, 40) if number < CUT else (20, 60, 20)
+            image[10:22, left : left + 12] = (250, 40, 40) if number < cut else (20, 60, 20)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return save_with_cut(tmp_path / "clip.mkv", CUT)
 
 
 def run(clip: Path, recipe: tuple[dict[str, Any], ...], name: str, workers: int = 1) -> ItemResult:
@@ -100,6 +103,19 @@ def test_later_stages_work_while_the_clip_is_being_decoded(
     later = [each for each in item.stages if each.stage != "decode"]
     assert all(each.seconds > 0.1 for each in later)  # they began when the first frames were there
     assert [path for path in store.rglob("*") if path.parent.name in {"notes", "segments", "marks"}] == []
+
+
+@pytest.mark.parametrize("cut", [35, 36, 47])
+def test_frames_wait_until_it_is_known_whether_a_shot_begins_with_them(
+    cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = save_with_cut(tmp_path / "clip.mkv", cut)
+    recipe = ({"stage": "interpolate", "factor": 2}, ENCODE)
+    expected = one_after_the_other(clip, recipe)
+    pausing_at(-(-cut // 8) * 8, lambda: time.sleep(1) is None, monkeypatch)  # the cut's chunk is there, no more
+    item = run(clip, recipe, "early")
+    assert item.status == "delivered", item.reasons
+    assert delivered(clip.parent / "out-early") == expected
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
