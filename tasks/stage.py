@@ -18,7 +18,7 @@ from datasets.ledger import Lease, StageRecord
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, clear_damage, find_output
 from model_blocks.choice import ModelRef
-from tasks.context import RunContext, RunStoppedError, current_run
+from tasks.context import RunContext, current_run
 from tasks.executor import peak_memory_bytes
 from tasks.growing import Growing
 
@@ -185,19 +185,17 @@ def begin_stage(item: str, key: StageKey, source: Growing, begin: Callable[[Outp
     run = current_run()
     place = OutputPlace(run.storage, key.fingerprint)
     lease = run.ledger.lease(run.storage.tenant, place.fingerprint, ttl_s=run.settings.lease_s)
-    if find_output(place) is not None or not lease.try_acquire():
-        return
     try:
-        clear_damage(place)
-        if source.begun() is not None:
-            run.began[item, place.fingerprint] = time.perf_counter(), datetime.now(UTC)
-            begin(place)
-    except RunStoppedError:
-        return
-    except PipelineError as error:
-        LOG.info("%s: %s could not begin before its source was done: %s", item, key.label, error)
-    finally:
-        lease.release()
+        if find_output(place) is None and lease.try_acquire():
+            try:
+                clear_damage(place)
+                if source.begun() is not None:
+                    run.began[item, place.fingerprint] = time.perf_counter(), datetime.now(UTC)
+                    begin(place)
+            finally:
+                lease.release()
+    except Exception as error:
+        LOG.debug("%s: %s did not go on before its source was done: %s", item, key.label, error)
 
 
 class WouldComputeError(PipelineError):

@@ -45,7 +45,9 @@ def wait_for_line(running: "subprocess.Popen[str]", text: str) -> None:
 
 
 def delivered(folder: Path) -> dict[str, str]:
-    """sha256 of every delivered file, by name; the report is not one."""
+    """sha256 of every delivered file, by its place; the report is not one."""
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.suffix != ".html"
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".html"
     }
