@@ -16,6 +16,7 @@ BANDS = {  # of the whole way, in per cent
     "thumbnails": (85, 95),
     "finish": (95, 100),
 }
+PART_OF = {"stitch": "encode"}  # what a stage does in the end, in a band of its own
 EVERY_S = 1.0  # how often the ledger is told
 
 
@@ -31,6 +32,8 @@ class BandedProgress:
         self._inner, self._passes = inner, tuple(passes)
         self._run: RunContext | None = None
         self._told: dict[str, float] = {}
+        self._at: dict[str, dict[str, float]] = {}  # stages that are at work, by item
+        self._reached: dict[str, float] = {}
         self._lock = threading.Lock()
         self._artifacts = ProgressArtifacts()
 
@@ -52,31 +55,40 @@ class BandedProgress:
 
     def started(self, item: str, stage: str) -> None:
         self._inner.started(item, stage)
-        self._note(item, self.band(stage)[0], at_once=True)
+        self._note(item, stage, self.band(stage)[0], at_once=True)
 
     def advanced(self, item: str, stage: str, done: int, total: int) -> None:
         self._inner.advanced(item, stage, done, total)
         low, high = self.band(stage)
-        self._note(item, low + (high - low) * done / max(1, total))
+        self._note(item, PART_OF.get(stage, stage), low + (high - low) * done / max(1, total))
 
     def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
         self._inner.finished(item, stage, seconds=seconds, cached=cached, skipped=skipped)
-        self._note(item, self.band(stage)[1], at_once=True)
+        self._note(item, stage, self.band(stage)[1], at_once=True, done=True)
 
     def dropped(self, item: str, stages: int) -> None:
         self._inner.dropped(item, stages)
 
     def again(self, item: str, stages: int) -> None:
         self._inner.again(item, stages)
+        with self._lock:
+            self._at.pop(item, None)
+            self._reached.pop(item, None)
 
     def noted(self, message: str) -> None:
         self._inner.noted(message)
 
-    def _note(self, item: str, percent: float, *, at_once: bool = False) -> None:
+    def _note(self, item: str, stage: str, percent: float, *, at_once: bool = False, done: bool = False) -> None:
+        """Tell of an item; of stages that work side by side, the one that is least far says how far it is."""
         run, now = self._run, time.monotonic()
         if run is None:
             return
         with self._lock:
+            at = self._at.setdefault(item, {})
+            at[stage] = max(percent, at.get(stage, 0.0))
+            percent = self._reached[item] = max(min(at.values()), self._reached.get(item, 0.0))
+            if done:
+                del at[stage]
             if not at_once and now - self._told.get(item, -EVERY_S) < EVERY_S:
                 return
             self._told[item] = now

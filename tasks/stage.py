@@ -191,6 +191,7 @@ def begin_stage(item: str, key: StageKey, source: Growing, begin: Callable[[Outp
                 clear_damage(place)
                 if source.begun() is not None:
                     run.began[item, place.fingerprint] = time.perf_counter(), datetime.now(UTC)
+                    run.progress.started(item, key.label)
                     begin(place)
             finally:
                 lease.release()

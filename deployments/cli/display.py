@@ -44,9 +44,23 @@ class _Counter:
         self.stage_begun: dict[tuple[str, str], float] = {}
 
     def begin(self, item: str, stage: str) -> None:
+        """A stage begins; one that had begun before its source was done goes on."""
         with self.lock:
-            self.parts[item, stage] = 0.0
-            self.stage_begun[item, stage] = time.monotonic()
+            self.parts.setdefault((item, stage), 0.0)
+            self.stage_begun.setdefault((item, stage), time.monotonic())
+
+    def end(self, item: str, stage: str) -> None:
+        """A stage is done. Called with the lock held."""
+        self.parts.pop((item, stage), None)
+        self.stage_begun.pop((item, stage), None)
+        self.done += 1
+
+    def change(self, item: str, stages: int) -> None:
+        """An item ends early or begins again: so many more stages will come, and what it had under way will not."""
+        with self.lock:
+            self.total += stages
+            for key in [key for key in self.parts if key[0] == item]:
+                del self.parts[key], self.stage_begun[key]
 
     def advance(self, item: str, stage: str, done: int, total: int) -> str:
         """Note how far a stage is; what a stage does besides has no part of its own. Returns its speed in words."""
@@ -85,8 +99,7 @@ class Lines:
     def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
         counter = self._counter
         with counter.lock:
-            counter.parts.pop((item, stage), None)
-            counter.done += 1
+            counter.end(item, stage)
             share = f"{100 * counter.done / max(1, counter.total):3.0f} %"
             how = f"skipped: {skipped}" if skipped else "from the cache" if cached else f"{seconds:.2f} s"
             left = counter.remaining_s()
@@ -94,12 +107,10 @@ class Lines:
             print(f"{share}  {item}: {stage} {how}{eta}", file=sys.stderr, flush=True)  # noqa: T201 - progress output
 
     def dropped(self, item: str, stages: int) -> None:
-        with self._counter.lock:
-            self._counter.total -= stages
+        self._counter.change(item, -stages)
 
     def again(self, item: str, stages: int) -> None:
-        with self._counter.lock:
-            self._counter.total += stages
+        self._counter.change(item, stages)
 
     def noted(self, message: str) -> None:
         print(f"note: {message}", file=sys.stderr, flush=True)  # noqa: T201 - progress output
@@ -137,18 +148,17 @@ class Live:
 
     def finished(self, item: str, stage: str, *, seconds: float, cached: bool, skipped: str | None) -> None:
         with self._counter.lock:
-            self._counter.parts.pop((item, stage), None)
-            self._counter.done += 1
+            self._counter.end(item, stage)
             self._update(f"{stage} · {item[:40]}")
 
     def dropped(self, item: str, stages: int) -> None:
+        self._counter.change(item, -stages)
         with self._counter.lock:
-            self._counter.total -= stages
             self._update(f"{item[:40]} ended early")
 
     def again(self, item: str, stages: int) -> None:
+        self._counter.change(item, stages)
         with self._counter.lock:
-            self._counter.total += stages
             self._update(f"{item[:40]} once more")
 
     def noted(self, message: str) -> None:
