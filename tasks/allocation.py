@@ -1,4 +1,4 @@
-"""How the process gets memory for frames from the system."""
+"""How a worker gets memory for frames from the system."""
 
 import ctypes
 import sys
@@ -11,8 +11,8 @@ LARGEST = 1 << 28  # bytes; blocks up to this size come from the heap, and as mu
 def reuse_freed_memory() -> None:
     """Keep the memory of frames that are done for the next ones, where the C library can.
 
-    Otherwise every chunk of frames is mapped anew and given back, and the system fills each of its pages with zeros:
-    Dask even asks its workers to give everything back at once.
+    Dask asks its workers to give everything back at once. Then every chunk of frames is mapped anew, and the system
+    fills each of its pages with zeros. For a process that works in one thread: others would each keep as much.
     """
     if not sys.platform.startswith("linux"):
         return

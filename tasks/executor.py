@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 from datasets.errors import NoResourceError, SettingsError, worth_retrying
 from datasets.settings import Settings
 from datasets.storage import Storage
-from tasks.allocation import reuse_freed_memory
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -122,5 +121,4 @@ def open_executor(settings: Settings, storage: Storage) -> AbstractContextManage
 
 @contextmanager
 def _in_process(settings: Settings) -> Iterator[Executor]:
-    reuse_freed_memory()
     yield InProcess(settings.chunk_retries)
