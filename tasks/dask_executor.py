@@ -2,11 +2,13 @@
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
+from multiprocessing import resource_tracker
 from typing import Any
 
 from datasets.errors import WorkerLostError
@@ -198,10 +200,21 @@ class OwnWorkers:
     def _started(self) -> OnDask:
         with self._lock:
             if self._cluster is None:
-                self._cluster = OnDask(
-                    self._until.enter_context(_own_cluster(self._settings)), self._settings.chunk_retries
-                )
+                with _deaf_to_interrupts():
+                    client = self._until.enter_context(_own_cluster(self._settings))
+                self._cluster = OnDask(client, self._settings.chunk_retries)
             return self._cluster
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes and threads that begin here never see Ctrl-C: the command takes it and ends them in good order."""
+    resource_tracker.ensure_running()  # which would open this thread's ears again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -126,12 +126,16 @@ def _manifests(store: Path) -> dict[str, object]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stage", ["decode", "upscale+interpolate", "encode"])
 def test_an_interrupted_command_ends_soon(tmp_path: Path, workers: int, stage: str) -> None:
-    clip = save_moving_clip(tmp_path / "in" / "clip.mp4", 20, width=640, height=480)
+    clip = save_moving_clip(tmp_path / "in" / "clip.mp4", 12, width=320, height=240)
     running = video_command(
         [clip], tmp_path / "out", "--recipe", _recipe(tmp_path), "--workers", str(workers), *OPTIONS
     )
-    before = {"decode": None, "upscale+interpolate": "decode", "encode": "upscale+interpolate"}[stage]
-    wait_for_line(running, before or "decode") if before else _wait_for_marks(tmp_path / "store", running.pid)
+    sign = {
+        "decode": "frames.zarr/y/c/*/0/0",
+        "upscale+interpolate": "frames.zarr/pixels/c/*/0/0/0",
+        "encode": "segments/*",
+    }
+    _wait_for(tmp_path / "store", sign[stage], running.pid)
     time.sleep(0.5)
     children = psutil.Process(running.pid).children(recursive=True)
     begun = time.monotonic()
@@ -150,8 +154,8 @@ def test_an_interrupted_command_ends_soon(tmp_path: Path, workers: int, stage: s
         assert session.find_run("latest").status == "interrupted"
 
 
-def _wait_for_marks(store: Path, pid: int) -> None:
-    while not list(store.rglob("marks/*.json")):
+def _wait_for(store: Path, sign: str, pid: int) -> None:
+    while not list(store.rglob(sign)):
         assert psutil.pid_exists(pid)
         time.sleep(0.02)
 
