@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from datasets.errors import NoResourceError, SettingsError, worth_retrying
 from datasets.settings import Settings
 from datasets.storage import Storage
+from tasks.allocation import Trimming
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -43,6 +44,7 @@ class InProcess:
 
     def __init__(self, retries: int = 3) -> None:
         self._retries = retries
+        self._trim = Trimming()
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
@@ -54,7 +56,9 @@ class InProcess:
         """
         refuse_resources(resources, local_resources())
         for position, task in enumerate(tasks):
-            yield position, attempt(function, task, self._retries)
+            result = attempt(function, task, self._retries)
+            self._trim()
+            yield position, result
 
 
 def local_resources() -> dict[str, float]:
