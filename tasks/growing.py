@@ -4,6 +4,7 @@ What begins early leaves in its own place what an interrupted run would leave th
 stage itself goes on behind it. So there is one way to compute, and a crash at any moment is one like any other.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -28,6 +29,7 @@ class Growing:
         self._cuts: tuple[int, ...] = ()
         self._decided: int | None = None
         self.broken = self.finished = False
+        self.waited_s = 0.0  # by the stage that reads
 
     def begin(self, place: OutputPlace, spec: FrameSpec, state: "ClipState", *, decided: int | None = None) -> None:
         """The frames are laid out.
@@ -95,7 +97,9 @@ class Growing:
                 entry = self._entry(*span())
                 if entry is not None:
                     return entry
+                begun = time.perf_counter()
                 self._changed.wait()
+                self.waited_s += time.perf_counter() - begun
         return None
 
     def _entry(self, start: int, stop: int) -> FramesEntry | None:

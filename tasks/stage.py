@@ -190,9 +190,10 @@ def begin_stage(item: str, key: StageKey, source: Growing, begin: Callable[[Outp
             try:
                 clear_damage(place)
                 if source.begun() is not None:
-                    run.began[item, place.fingerprint] = time.perf_counter(), datetime.now(UTC)
+                    run.began[item, place.fingerprint] = begun, at = time.perf_counter(), datetime.now(UTC)
                     run.progress.started(item, key.label)
                     begin(place)
+                    run.began[item, place.fingerprint] = begun + source.waited_s, at  # waiting is no work
             finally:
                 lease.release()
     except Exception as error:
