@@ -100,8 +100,6 @@ def test_later_stages_work_while_the_clip_is_being_decoded(
     assert delivered(clip.parent / "out-early") == expected
     (decoded,) = (each for each in item.stages if each.stage == "decode")
     assert decoded.picture.facts["cuts"] == [CUT]
-    later = [each for each in item.stages if each.stage != "decode"]
-    assert all(each.seconds > 0.1 for each in later)  # they began when the first frames were there
     assert [path for path in store.rglob("*") if path.parent.name in {"notes", "segments", "marks"}] == []
 
 
