@@ -23,6 +23,7 @@ from datasets.frame_spec import PIXELS, Box, FrameSpec, Index, Pixels, chunk_key
 from datasets.object_store import S3, open_filesystem
 from datasets.outputs import FRAMES, MARKS, FramesEntry, Manifest, OutputPlace, read_manifest
 from datasets.planar import Planes
+from datasets.raw_chunks import chunk_path, is_raw, read_raw, write_raw
 
 if TYPE_CHECKING:  # imported on use: a run whose stages are all cached opens no array
     from zarr.storage import FsspecStore, LocalStore
@@ -147,11 +148,13 @@ def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixel
     parts = values if isinstance(values, dict) else {PIXELS: values}
     crc = 0
     for name in spec.arrays:
-        box = spec.array_box(name, index)
         part = np.ascontiguousarray(_checked(spec, name, index, parts))
         crc = int(google_crc32c.extend(crc, cast("bytes", part)))
+        if is_raw(place, spec):
+            write_raw(place, spec, name, index, part)
+            continue
         with place.storage.serving(f"write chunk {chunk_key(index)}"):
-            _array(place, spec, name, read_only=False)[box] = part
+            _array(place, spec, name, read_only=False)[spec.array_box(name, index)] = part
     mark = {"crc32c": crc, "chunks": list(spec.chunks)}
     name = place.inside(f"{MARKS}/{chunk_key(index)}.json")
     place.storage.write_bytes(name, json.dumps(mark).encode(), durable=False)  # readers check what it promises
@@ -193,20 +196,19 @@ def read_finished_planes(place: OutputPlace, spec: FrameSpec, index: Index, chec
     crc = 0
     try:
         with place.storage.serving(f"read chunk {chunk_key(index)}"):
+            arrays = _arrays(place, spec)
             for name in spec.arrays:
-                array = _open_array(place, name, read_only=True)
-                planes[name] = np.ascontiguousarray(array[spec.array_box(name, index)])
+                planes[name] = _read_part(arrays, place, spec, name, index)
                 crc = int(google_crc32c.extend(crc, cast("bytes", planes[name])))
-    except UNREADABLE:
+    except (*UNREADABLE, FileNotFoundError):
         return None
     return planes if crc == checksum else None
 
 
 def _chunk_paths(spec: FrameSpec, key: str) -> set[str]:
     """Where Zarr keeps a chunk inside the output: one object for every array."""
-    frames = key.split(".", maxsplit=1)[0]
-    inside = {name: f"{key.replace('.', '/')}/0" if name == PIXELS else f"{frames}/0/0" for name in spec.arrays}
-    return {f"{FRAMES}/{name}/c/{path}" for name, path in inside.items()}
+    t, y, x = map(int, key.split("."))
+    return {chunk_path(name, (t, y, x)) for name in spec.arrays}
 
 
 def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
@@ -221,6 +223,19 @@ def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
             f"{len(missing)} chunks are missing, the first is {missing[0]}", missing=missing[:20]
         )
     return FramesEntry(spec.shape, spec.dtype, (*spec.chunks, spec.shape[3]), checksums, spec.attributes)
+
+
+def _arrays(place: OutputPlace, spec: FrameSpec) -> dict[str, Any]:
+    """The Zarr arrays that a reader reads from; none where it needs no Zarr."""
+    return {} if is_raw(place, spec) else {name: _array(place, spec, name, read_only=True) for name in spec.arrays}
+
+
+def _read_part(arrays: dict[str, Any], place: OutputPlace, spec: FrameSpec, name: str, index: Index) -> Pixels:
+    """One chunk of one array, not checked against anything."""
+    if name not in arrays:
+        return read_raw(place, spec, name, index)
+    values: Pixels = np.ascontiguousarray(arrays[name][spec.array_box(name, index)])
+    return values
 
 
 def _array(place: OutputPlace, spec: FrameSpec, name: str, *, read_only: bool) -> Any:
@@ -283,7 +298,7 @@ class FrameReader:
         t, y, x, _ = entry.chunks
         self.spec = FrameSpec(entry.shape, entry.dtype, (t, y, x), entry.attributes)
         with self._reading(None):
-            self._arrays = {name: _array(place, self.spec, name, read_only=True) for name in self.spec.arrays}
+            self._arrays = _arrays(place, self.spec)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -351,11 +366,10 @@ class FrameReader:
         """One chunk of all arrays, checked against the manifest."""
         parts: Planes = {}
         crc = 0
-        for name, array in self._arrays.items():
+        for name in self.spec.arrays:
             with self._reading(index):
-                values: Pixels = np.ascontiguousarray(array[self.spec.array_box(name, index)])
-            crc = int(google_crc32c.extend(crc, cast("bytes", values)))
-            parts[name] = values
+                parts[name] = _read_part(self._arrays, self.place, self.spec, name, index)
+            crc = int(google_crc32c.extend(crc, cast("bytes", parts[name])))
         if crc != self.entry.checksums[chunk_key(index)]:
             raise self._damaged(index)
         return parts

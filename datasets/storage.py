@@ -140,10 +140,11 @@ class Storage:
         except FileNotFoundError as error:
             raise NotFoundError(f"{relative} is not in the storage", path=relative) from error
 
-    def write_bytes(self, relative: str, data: bytes, *, durable: bool = True) -> None:
+    def write_bytes(self, relative: str, *data: bytes | memoryview, durable: bool = True) -> None:
         """Write a whole file so that a reader sees all of it or nothing of it.
 
         Args:
+            data: What it holds, one part after the other.
             durable: Whether it must outlive a power cut; a killed process never takes anything with it.
 
         Raises:
@@ -152,10 +153,10 @@ class Storage:
         target = self.path(relative)
         with self._writing(relative):
             if self.is_local:
-                write_atomically(Path(target), data, parts=Path(self.path(PARTS)), durable=durable)
+                write_atomically(Path(target), *data, parts=Path(self.path(PARTS)), durable=durable)
             else:
                 self._make_folder_of(target)
-                self.filesystem.pipe_file(target, data)  # object stores and memory show whole objects only
+                self.filesystem.pipe_file(target, b"".join(data))  # object stores and memory show whole objects only
 
     @contextmanager
     def temporary_file(self) -> Iterator[Path]:
@@ -297,16 +298,16 @@ class Storage:
             return
 
 
-def write_atomically(target: Path, data: bytes, *, parts: Path | None = None, durable: bool = True) -> None:
+def write_atomically(target: Path, *data: bytes | memoryview, parts: Path | None = None, durable: bool = True) -> None:
     """Write a local file under a temporary name, then rename: no reader ever sees half of it.
 
     Args:
         target: Where it goes; folders are made.
-        data: The whole content.
+        data: The whole content, one part after the other.
         parts: Folder on the same disk for the temporary file; beside the target without one.
         durable: Whether to wait until the disk has it, so that a power cut leaves all of it or nothing.
     """
-    with _written_part(parts or target.parent, data, durable=durable) as part:
+    with _written_part(parts or target.parent, *data, durable=durable) as part:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.replace(target)
 
@@ -329,13 +330,13 @@ def create_atomically(target: Path, data: bytes, *, parts: Path) -> bool:
 
 
 @contextmanager
-def _written_part(folder: Path, data: bytes, *, durable: bool) -> Iterator[Path]:
+def _written_part(folder: Path, *data: bytes | memoryview, durable: bool) -> Iterator[Path]:
     """A temporary file that holds the data; gone at the end unless it was moved away."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / part_name()
     try:
         with part.open("wb") as stream:
-            stream.write(data)
+            stream.writelines(data)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())

@@ -14,48 +14,11 @@ from typing import Any
 from datasets.errors import WorkerLostError
 from datasets.settings import Settings
 from tasks.allocation import reuse_freed_memory
+from tasks.dask_lanes import Floor, Lane
 from tasks.executor import Resources, Result, Task, attempt, local_resources, refuse_resources
 
 IN_FLIGHT_PER_WORKER = 2  # one being worked on, one waiting: no worker idles, nothing piles up
 FAILURES_BORNE = 1  # workers that a task may outlive, however it came to be there, before it is tried alone
-
-
-class _Floor:
-    """Who may have tasks on the cluster: many at a time, or one suspect alone.
-
-    When a worker dies, Dask suspects every task that was there, also those that only waited. Alone on the cluster a
-    task shows whether it is the one.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._shared = 0
-        self._suspects = 0  # waiting or at work; they go before everybody else
-        self._alone = False
-
-    def enter(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._suspects)
-            self._shared += 1
-
-    def leave(self) -> None:
-        with self._changed:
-            self._shared -= 1
-            self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with self._changed:
-            self._suspects += 1
-            self._changed.wait_for(lambda: not self._shared and not self._alone)
-            self._alone = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._alone = False
-                self._suspects -= 1
-                self._changed.notify_all()
 
 
 class OnDask:
@@ -66,7 +29,7 @@ class OnDask:
     def __init__(self, client: Any, retries: int = 3) -> None:
         self._client = client
         self._retries = retries
-        self._floor = _Floor()
+        self._floor = Floor()
         self._resources: dict[str, float] = {}
         self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
 
@@ -79,44 +42,21 @@ class OnDask:
             NoResourceError: No worker has the resource, so that the tasks would wait for ever.
             WorkerLostError: A task took its worker down again and again, also alone; or the cluster went away.
         """
+        from distributed import KilledWorker
+
         refuse_resources(resources, self._available())
-        pending: dict[Any, tuple[int, Task]] = {}
+        wanted = dict(resources or {})
+        room = self.workers * IN_FLIGHT_PER_WORKER
+        lane = Lane(lambda task: self._submit(function, task, wanted), tasks, self._floor, room)
         try:
-            yield from self._drain(function, enumerate(tasks), pending, dict(resources or {}))
+            for future, position, task in lane.finished():
+                try:
+                    result = self._result(future)
+                except KilledWorker:
+                    result = self._run_alone(function, task, wanted)
+                yield position, result
         finally:
-            self._client.cancel(list(pending), force=True)
-
-    def _drain(
-        self,
-        function: Callable[[Task], Result],
-        waiting: Iterator[tuple[int, Task]],
-        pending: dict[Any, tuple[int, Task]],
-        resources: dict[str, float],
-    ) -> Iterator[tuple[int, Result]]:
-        from distributed import KilledWorker, as_completed
-
-        finished = as_completed([], loop=self._client.loop)
-
-        def submit_next() -> None:
-            for position, task in waiting:
-                self._floor.enter()
-                future = self._submit(function, task, resources)
-                future.add_done_callback(lambda _: self._floor.leave())
-                pending[future] = (position, task)
-                finished.add(future)
-                return
-
-        for _ in range(self.workers * IN_FLIGHT_PER_WORKER):
-            submit_next()
-        for future in finished:
-            position, task = pending[future]
-            try:
-                result = self._result(future)
-            except KilledWorker:
-                result = self._run_alone(function, task, resources)
-            del pending[future]
-            yield position, result
-            submit_next()
+            self._client.cancel(lane.close(), force=True)
 
     def _submit(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
         return self._client.submit(attempt, function, task, self._retries, pure=False, resources=resources or None)

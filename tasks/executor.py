@@ -13,7 +13,6 @@ from typing import Protocol, TypeVar
 from datasets.errors import NoResourceError, SettingsError, worth_retrying
 from datasets.settings import Settings
 from datasets.storage import Storage
-from tasks.allocation import Trimming
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,7 +43,6 @@ class InProcess:
 
     def __init__(self, retries: int = 3) -> None:
         self._retries = retries
-        self._trim = Trimming()
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
@@ -56,9 +54,7 @@ class InProcess:
         """
         refuse_resources(resources, local_resources())
         for position, task in enumerate(tasks):
-            result = attempt(function, task, self._retries)
-            self._trim()
-            yield position, result
+            yield position, attempt(function, task, self._retries)
 
 
 def local_resources() -> dict[str, float]:

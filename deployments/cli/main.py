@@ -15,6 +15,7 @@ from datasets.errors import PermanentError, PipelineError, RecipeError, Settings
 from deployments.cli.inspecting import report, runs, show
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
+from tasks.allocation import share_freed_memory
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
 BAD_CHOICE = ("model_unknown", "weights_missing")  # of models; by code, so that nothing of theirs is imported
@@ -38,6 +39,7 @@ for command in (product, video, demo, runs, show, report, models):
 
 def entry() -> None:
     """Run the command line and leave with its exit status. A user sees sentences, never a traceback."""
+    share_freed_memory()
     interruption = _Interruption()
     signal.signal(signal.SIGINT, interruption)
     signal.signal(signal.SIGTERM, interruption)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,33 @@ def test_a_run_that_ends_early_takes_its_tasks_with_it(cluster: Executor, tmp_pa
     so_far = len(executions(log))
     time.sleep(0.3)
     assert len(executions(log)) == so_far < 20
+
+
+def test_results_are_handed_on_while_the_next_task_is_waited_for(cluster: Executor, tmp_path: Path) -> None:
+    handed_on = threading.Event()
+
+    def tasks() -> Iterator[Job]:
+        yield Job(2, str(tmp_path / "log"))
+        assert handed_on.wait(30), "a result waits for a task"
+        yield Job(3, str(tmp_path / "log"))
+
+    results = {}
+    for position, result in cluster.run(work, tasks()):
+        results[position] = result
+        handed_on.set()
+    assert results == {0: 4, 1: 9}
+
+
+def test_what_goes_wrong_with_the_tasks_themselves_is_raised_where_the_results_are_read(
+    cluster: Executor, tmp_path: Path
+) -> None:
+    def tasks() -> Iterator[Job]:
+        yield Job(2, str(tmp_path / "log"))
+        raise LookupError("no such task")
+
+    with pytest.raises(LookupError, match="no such task"):
+        list(cluster.run(work, tasks()))
+    assert list(cluster.run(work, [Job(5, str(tmp_path / "log"))])) == [(0, 25)]
 
 
 def test_workers_start_with_the_first_task(tmp_path: Path) -> None:
