@@ -1,12 +1,13 @@
 """Chunk-local stages on clips: upscale, grade, interpolate, alone or fused into one pass over the frames."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, cast
 
-from datasets.frame_spec import FrameSpec, rgb_spec
+from datasets.frame_spec import CLIP_CHUNK, FrameSpec, rgb_spec
 from datasets.outputs import OutputPlace
 from tasks.chunks import run_chunks, run_growing
 from tasks.clip_masks import InpaintStage
@@ -24,6 +25,8 @@ from tasks.stage import Picture, StageKey, StageOutcome, StageWork, begin_stage,
 from tasks.upscale import UpscaleStage
 from tasks.view import CLIP, ViewFacts
 
+MOST_TIMES = Fraction(3)  # as long as those of its source a clip's chunks may be
+HALO_SHARE = 1 / CLIP_CHUNK  # one frame more than a chunk: a block of several would be lost when a worker dies
 RGB_FORMATS = {("uint8", 3): "rgb24", ("uint8", 4): "rgba", ("uint16", 3): "rgb48le", ("uint16", 4): "rgba64le"}
 
 
@@ -110,9 +113,9 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
             OutputPlace(run.storage, source.frames),
             place,
             fuse(passes),
-            _spec(begun, ended),
+            pass_spec(begun, ended),
             executor=run.executor,
-            limits=run.limits,
+            limits=replace(run.limits, halo_share=HALO_SHARE),
             resources=resources_of(stages),
             report=partial(run.chunk_done, item, key.label),
             times=(ended.timing.pts, ended.timing.durations),
@@ -141,9 +144,9 @@ def begin_clip_stage(item: str, key: StageKey, source: Growing, stages: Sequence
             source,
             place,
             lambda cuts: fuse(follow(stages, replace(begun, cuts=cuts))[0]),
-            _spec(begun, ended),
+            pass_spec(begun, ended),
             executor=run.executor,
-            limits=run.limits,
+            limits=replace(run.limits, halo_share=HALO_SHARE),
             resources=resources_of(stages),
             report=partial(run.chunk_done, item, key.label),
             times=(ended.timing.pts, ended.timing.durations),
@@ -153,9 +156,16 @@ def begin_clip_stage(item: str, key: StageKey, source: Growing, stages: Sequence
     begin_stage(item, key, source, begin)
 
 
-def _spec(begun: ClipState, ended: ClipState) -> FrameSpec:
-    """The store of a pass's frames. It says what times it was made from: chunks begun for others are of no use."""
-    return ended.spec(source_times=begun.timing.digest)
+def pass_spec(begun: ClipState, ended: ClipState) -> FrameSpec:
+    """The store of a pass's frames.
+
+    It says what times it was made from: chunks begun for others are of no use. Where there are more frames than before,
+    its chunks hold as many more, so that each is made of a whole chunk and its halo.
+    """
+    spec = ended.spec(source_times=begun.timing.digest)
+    share = min(Fraction(ended.shape.frames, begun.shape.frames), MOST_TIMES)
+    frames = min(spec.shape[0], math.ceil(CLIP_CHUNK * max(share, Fraction(1))))
+    return replace(spec, chunks=(frames, *spec.chunks[1:]))
 
 
 def resources_of(stages: Sequence[LocalStage]) -> dict[str, float]:

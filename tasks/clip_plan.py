@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psutil
 
 from tasks.chunks import Limits
-from tasks.clip_local import ClipState, follow
+from tasks.clip_local import ClipState, follow, pass_spec
 from tasks.clip_target import EncodeConfig, choose_target, encode_bytes, expected_bytes
 from tasks.clip_thumbnails import PICTURES_FRAMES
 from tasks.decode import DecodeConfig, Probe, chunk_frames, clip_spec, decode_bytes
@@ -58,7 +58,7 @@ def plan_pass(before: StagePlan, stages: Sequence[LocalStage], limits: Limits) -
     chunk_pass: ChunkPass = fuse(passes)
     if before.facts.converted:
         chunk_pass = ViewedPass(chunk_pass, before.facts)
-    spec = ended.spec()
+    spec = pass_spec(before.after, ended)
     chunks = plan_chunks(chunk_pass, Shape(*before.facts.shape), spec.dtype, spec.chunks, limits.memory_bytes)
     return StagePlan(chunks.peak_bytes, spec.raw_bytes, ended, ViewFacts(spec, ended.info))
 

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,7 +98,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) -> No
     for number in range(KILLS):
         before = _marked_writes(store)
         running = video_command([clip], tmp_path / "out", *options)
-        time.sleep(setting_up + chance.uniform(0, 0.15) * working if number else setting_up / 2)
+        if number:  # the first one is killed while it sets up
+            _wait_for_more(store, before, running)
+        time.sleep(chance.uniform(0, 0.1) * (working if number else setting_up))
         assert running.poll() is None, "the run ended before it was killed"
         # The whole group as a machine that loses power, or the command alone, whose workers notice by themselves.
         os.killpg(running.pid, signal.SIGKILL) if chance.random() < 0.5 else os.kill(running.pid, signal.SIGKILL)
@@ -152,6 +155,13 @@ def test_an_interrupted_command_ends_soon(tmp_path: Path, workers: int, stage: s
     ledger = open_ledger(f"sqlite:///{tmp_path / 'store' / 'ledger.db'}")
     with ledger.session("default") as session:
         assert session.find_run("latest").status == "interrupted"
+
+
+def _wait_for_more(store: Path, before: dict[str, int], running: "subprocess.Popen[str]") -> None:
+    """Until a run finished something."""
+    while _marked_writes(store).keys() <= before.keys():
+        assert running.poll() is None
+        time.sleep(0.05)
 
 
 def _wait_for(store: Path, sign: str, pid: int) -> None:

@@ -17,7 +17,7 @@ from datasets.planar import PLANAR
 from datasets.storage import open_storage
 from model_blocks.choice import ModelRef
 from tasks.chunks import Limits, run_chunks
-from tasks.clip_local import ClipState, follow
+from tasks.clip_local import HALO_SHARE, ClipState, follow, pass_spec
 from tasks.executor import InProcess
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.interpolate import InterpolateConfig, InterpolateStage
@@ -26,6 +26,7 @@ from tasks.ops.geometry import Shape
 from tasks.ops.video.cadence import Timing
 from tasks.ops.video.clip import ClipInfo
 from tasks.passes import fuse
+from tasks.plan import plan_blocks
 from tasks.stage import Picture
 from tasks.upscale import UpscaleConfig, UpscaleStage
 from tasks.view import CLIP
@@ -39,8 +40,12 @@ def stages() -> list[LocalStage]:
     return [
         prepare_grade(GradeConfig(exposure_stops=0.4), Picture("", "")),
         UpscaleStage(UpscaleConfig(factor=2), ModelRef("embedded-upscaler", "", "cpu")),
-        InterpolateStage(InterpolateConfig(factor=2), ModelRef("dis-interpolator", "", "cpu")),
+        interpolation(2),
     ]
+
+
+def interpolation(factor: int) -> InterpolateStage:
+    return InterpolateStage(InterpolateConfig(factor=factor), ModelRef("dis-interpolator", "", "cpu"))
 
 
 def put(place: OutputPlace, chunk: int, info: ClipInfo, timing: Timing) -> OutputPlace:
@@ -114,3 +119,17 @@ def test_the_clip_is_turned_enlarged_and_has_twice_the_frames(truth: NDArray[np.
     assert truth.shape == (2 * FRAMES, 2 * WIDTH, 2 * HEIGHT, 3)
     assert np.array_equal(truth[2 * CUTS[0] - 1], truth[2 * CUTS[0] - 2]), "nothing is mixed across the cut"
     assert not np.array_equal(truth[1], truth[0])
+
+
+@pytest.mark.parametrize("factor", [None, 2, 3])
+def test_a_worker_that_dies_takes_one_chunk_with_it(factor: int | None) -> None:
+    timing = Timing(np.arange(500, dtype=np.int64), np.ones(500, np.int64), Fraction(1, 25))
+    info = ClipInfo(96, 72, "yuv420p", "yuv420p", timing.time_base)
+    begun = ClipState(info, Shape(500, 72, 96, 3), "uint8", timing)
+    which = stages()[:2] if factor is None else [*stages()[:2], interpolation(factor)]
+    passes, ended = follow(which, begun)
+    spec = pass_spec(begun, ended)
+    assert spec.chunks == (8 * (factor or 1), 144, 192)
+    blocks = plan_blocks(fuse(passes), begun.shape, spec, 1 << 40, workers=2, halo_share=HALO_SHARE)
+    assert blocks.size == (1, 1, 1)
+    assert blocks.halo_share <= 0.125
