@@ -7,8 +7,8 @@ from collections.abc import Callable
 # Of glibc's malloc.h; other C libraries have no such settings.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 SMALLEST_MAPPED = 1 << 22  # bytes; a block from this size on is mapped for itself, and gone when it is freed
-KEPT = 1 << 28  # bytes that stay at the heap's end when they are freed
-LARGEST_KEPT = 1 << 28  # bytes of a block that a worker keeps
+KEPT = 1 << 24  # bytes that stay at the heap's end when they are freed
+LARGEST_KEPT = 1 << 28  # bytes of a block, and of the heap's end, that a worker keeps
 
 
 def share_freed_memory() -> None:
@@ -27,7 +27,7 @@ def reuse_freed_memory() -> None:
     Dask asks its workers to give everything back at once. Then every chunk of frames is mapped anew, and the system
     fills each of its pages with zeros.
     """
-    _set({M_MMAP_THRESHOLD: LARGEST_KEPT, M_TRIM_THRESHOLD: KEPT})
+    _set({M_MMAP_THRESHOLD: LARGEST_KEPT, M_TRIM_THRESHOLD: LARGEST_KEPT})
 
 
 def _set(options: dict[int, int]) -> None:
