@@ -1,6 +1,6 @@
 """From the decoder into the store: chunks are measured and written while the next ones are decoded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -18,6 +18,7 @@ from tasks.clip_measures import ClipMeasures, MeasureNote, Measuring
 from tasks.decode_notes import Beginning, ChunkNote
 from tasks.growing import Growing
 from tasks.ops.video.cadence import Timing, durations_of
+from tasks.ops.video.decoding import DecodedFrame
 from tasks.ops.video.reading import Clip
 
 AHEAD = 2  # chunks that are measured and written while the next one is decoded
@@ -100,10 +101,11 @@ class DecodedFrames:
         self._growing.decide(*self._measuring.decided)
         coming = self._clip.frames(len(self._pts), after=self._pts[-1] if self._pts else None)
         measured: Future[MeasureNote] | None = None
-        while chunk := list(islice(coming, self._spec.chunks[0])):
-            planes = {name: np.stack([frame.planes[name] for frame in chunk]) for name in chunk[0].planes}
+        while chunk := _gathered(islice(coming, self._spec.chunks[0]), self._spec):
+            planes, pts = chunk
             measured = self._measurer.submit(self._measure, planes)
-            self._add(planes, [frame.pts for frame in chunk], measured)
+            self._add(planes, pts, measured)
+            del chunk, planes  # before the next ones are gathered
         self._settle(0)
         if measured is not None:
             measured.result()
@@ -154,3 +156,14 @@ class DecodedFrames:
         while len(self._under_way) > left:
             key, written = self._under_way.pop(0)
             self._checksums[key] = written.result()
+
+
+def _gathered(frames: Iterable[DecodedFrame], spec: FrameSpec) -> tuple[Planes, list[int]] | None:
+    """The next frames in one array for each plane, and when they are shown; None if there are no more."""
+    planes = {name: np.empty(spec.array_chunks(name), spec.dtype) for name in spec.arrays}
+    pts = list[int]()
+    for number, frame in enumerate(frames):
+        for name, values in planes.items():
+            values[number] = frame.planes[name]
+        pts.append(frame.pts)
+    return ({name: values[: len(pts)] for name, values in planes.items()}, pts) if pts else None
