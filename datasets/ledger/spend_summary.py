@@ -95,11 +95,11 @@ def _grouped(
     rows, column, run_id, since, until = bounds
     by = [*([] if column is None else [table.c[column]]), *keys]
     query = select(*by, *sums).where(table.c.tenant_id == rows.tenant).group_by(*by).having(func.count() > 0)
-    for wanted, condition in (
-        (run_id, table.c.run_id == run_id),
-        (since, table.c.day >= since),
-        (until, table.c.day <= until),
-    ):
-        query = query if wanted is None else query.where(condition)
+    if run_id is not None:
+        query = query.where(table.c.run_id == run_id)
+    if since is not None:
+        query = query.where(table.c.day >= since)
+    if until is not None:
+        query = query.where(table.c.day <= until)
     found = [tuple(row) for row in rows.connection.execute(query)]
     return found if column is not None else [("", *row) for row in found]
