@@ -288,6 +288,8 @@ def test_a_second_sending_that_was_refused_says_nothing_about_the_first(desk: De
     assert (refused.state, refused.held_micro_usd, desk.money()) == ("unknown", PRICE, (PRICE, 0))
     with pytest.raises(PurchaseStateError):
         desk.resend(refused, safe=False)  # once is once
+    desk.let_go(refused)
+    assert isinstance(desk.claim(wish(policy="resend_once")), Held)
     safe = desk.failed_free(desk.resend(desk.doubtful("boot"), safe=True), "rate_limited")
     assert (safe.state, safe.held_micro_usd) == ("unknown", PRICE)
 
