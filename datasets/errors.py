@@ -11,6 +11,8 @@
     │   ├── UsageError                   usage
     │   ├── RecipeError                  recipe
     │   ├── NotFoundError                not_found
+    │   ├── PurchaseStateError           purchase_state        datasets/ledger/purchases.py
+    │   ├── PurchaseLostError            purchase_lost
     │   ├── UnreadableError              unreadable            tasks/intake.py
     │   ├── IntakeError                  and its leaves        tasks/ops/photo_errors.py
     │   ├── ColourUnsupportedError       colour_unsupported    tasks/ops/video/matrices.py

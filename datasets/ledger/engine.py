@@ -17,13 +17,15 @@ from sqlalchemy.pool import QueuePool
 from datasets.errors import SettingsError
 from datasets.identity import check_tenant
 from datasets.ledger.beats import Heart
+from datasets.ledger.breaker import Breaker, CircuitLimits
 from datasets.ledger.leases import Lease
 from datasets.ledger.roles import let_in, refuse_unbound
 from datasets.ledger.session import LedgerSession
+from datasets.ledger.spend import Clock, SpendSession, utc_now
 from datasets.ledger.tables import metadata
-from datasets.ledger.transactions import READ_ONLY, cause, shown, transaction
+from datasets.ledger.transactions import DURABLE, READ_ONLY, cause, shown, transaction
 
-HEAD = "0003"  # the newest migration; a test holds it against the folder
+HEAD = "0004"  # the newest migration; a test holds it against the folder
 BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 10
 NOT_ALLOWED = "42501"  # PostgreSQL, appendix A: insufficient_privilege
@@ -50,6 +52,21 @@ class Ledger:
         check_tenant(tenant)
         with transaction(self.engine, tenant, read_only=read_only) as connection:
             yield LedgerSession(connection, tenant)
+
+    @contextmanager
+    def spending(self, tenant: str, *, read_only: bool = False, clock: Clock = utc_now) -> Iterator[SpendSession]:
+        """One transaction of one tenant's money: on the disk when the block has ended, undone on an error.
+
+        Raises:
+            StorageUnavailableError: The database is locked, full, away or not writable; nothing was written.
+        """
+        check_tenant(tenant)
+        with transaction(self.engine, tenant, read_only=read_only, durable=not read_only) as connection:
+            yield SpendSession(connection, tenant, clock)
+
+    def breaker(self, tenant: str, limits: CircuitLimits | None = None, *, clock: Clock = utc_now) -> Breaker:
+        """The circuits of a tenant's services, shared by all processes of this ledger."""
+        return Breaker(self.engine, check_tenant(tenant), limits, clock)
 
     def lease(self, tenant: str, key: str, *, ttl_s: float = 15.0) -> Lease:
         """A lease on a key, not acquired yet."""
@@ -209,7 +226,10 @@ def _sqlite(address: URL, synchronous: Synchronous) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A deferred transaction that turns into a writer half way cannot wait for its turn; one that begins so can.
-        reads = connection.get_execution_options().get(READ_ONLY, False)
+        options = connection.get_execution_options()
+        reads = options.get(READ_ONLY, False)
+        level = "FULL" if options.get(DURABLE, False) else synchronous  # cannot be changed once a transaction has begun
+        connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
         connection.exec_driver_sql(f"PRAGMA query_only = {int(reads)}")
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 

@@ -30,8 +30,7 @@ class Lease:
         self._held = False
         self.key = key
         self.ttl_s = ttl_s
-        # Host, process number and birth: a number used again later is another process.
-        self.holder = f"{host_name()}|{os.getpid()}|{own_birth():.2f}|{uuid.uuid4().hex}"
+        self.holder = new_holder()
         self.lost = False
 
     @property
@@ -54,7 +53,7 @@ class Lease:
         row = connection.execute(select(leases.c.holder, leases.c.expires_at).where(*self._own_row())).first()
         if row is None:  # nobody's; of several who see that at once, the one whose row is written has it
             return insert_new(connection, leases, [{"tenant_id": self._tenant, "key": self.key, **values}]) == 1
-        if row.expires_at > now and not _is_gone(row.holder):
+        if row.expires_at > now and not is_gone(row.holder):
             return False
         as_seen = (
             leases.c.holder == row.holder,
@@ -97,7 +96,15 @@ class Lease:
         self.release()
 
 
-def _is_gone(holder: str) -> bool:
+def new_holder() -> str:
+    """A name for something that this process holds: host, process number, birth, and a number of its own.
+
+    With the birth, a process number that is used again later is another process.
+    """
+    return f"{host_name()}|{os.getpid()}|{own_birth():.2f}|{uuid.uuid4().hex}"
+
+
+def is_gone(holder: str) -> bool:
     """Whether the holder was a process of this host that does not live any more. Of other hosts nothing is known."""
     host, pid, birth, _ = holder.rsplit("|", 3)
     return host == host_name() and not is_alive(int(pid), born_by=float(birth), born_after=float(birth))

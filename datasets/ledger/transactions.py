@@ -10,24 +10,32 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from datasets.errors import StorageUnavailableError
 
 READ_ONLY = "ledger_read_only"  # execution option of a connection that only reads
+DURABLE = "ledger_durable"  # execution option of a connection whose commit is on the disk before it returns
+# 'local' and the levels above 'on' wait for this server's disk, too, and stay.
+WAIT_FOR_DISK = (
+    "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+)
 
 
 @contextmanager
-def transaction(engine: Engine, tenant: str, *, read_only: bool = False) -> Iterator[Connection]:
+def transaction(engine: Engine, tenant: str, *, read_only: bool = False, durable: bool = False) -> Iterator[Connection]:
     """Committed at the end, undone on an error.
 
     Args:
         engine: The ledger's.
         tenant: Whose rows the database lets through, where it watches over that itself (PostgreSQL).
         read_only: Nothing will be written: on SQLite it does not wait for a writer, and none waits for it.
+        durable: What is committed outlives a power cut, whatever the ledger's other transactions are content with.
 
     Raises:
         StorageUnavailableError: The database is locked, full, away or not writable; nothing was written.
     """
     try:
-        with engine.execution_options(**{READ_ONLY: read_only}).begin() as connection:
+        with engine.execution_options(**{READ_ONLY: read_only, DURABLE: durable}).begin() as connection:
             if engine.dialect.name == "postgresql":
                 _bind(connection, tenant, read_only)
+                if durable:
+                    connection.execute(text(WAIT_FOR_DISK))
             yield connection
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise StorageUnavailableError(
