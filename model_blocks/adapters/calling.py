@@ -17,7 +17,11 @@ FailureKind = Literal["unreachable", "timeout", "reset", "protocol", "overloaded
 
 
 class Breaker(Protocol):
-    """A circuit breaker, usually shared by all workers through the ledger."""
+    """A circuit breaker, usually shared by all workers through the ledger.
+
+    A caller may be killed after it was let through, so a half-open breaker gives its trial a time limit. What a breaker
+    raises ends the call; after a request was sent, the purchase is then as after a kill: sent, its end unknown.
+    """
 
     def before_call(self, service: str) -> datetime | None:
         """None lets the request go; a time (UTC) says until when nothing is sent."""

@@ -48,7 +48,9 @@ class ServiceDeclaration(BaseModel):
     )
     can_look_up: bool = Field(default=False, description="Whether the service tells by key what became of a request.")
     settle_time_s: float = Field(
-        default=0, ge=0, description="How long after sending a look-up may still say that there is nothing, in seconds."
+        default=0,
+        ge=0,
+        description="How long after a request was over a look-up may still say that there is none, in seconds.",
     )
     deadline_s: float = Field(default=120, gt=0, le=3600, description="Longest call with all its tries, in seconds.")
     attempt_s: float | None = Field(

@@ -17,6 +17,7 @@ def look_up(
     idempotency_key: str,
     *,
     sent_at: datetime,
+    ended_at: datetime | None = None,
     units: int = 1,
     deadline_s: float | None = None,
     clock: Clock | None = None,
@@ -26,7 +27,9 @@ def look_up(
     Args:
         adapter: The service.
         idempotency_key: As it was sent.
-        sent_at: When it was sent last, in UTC. A "none" within the settle time after that is no answer yet.
+        sent_at: When its last request was written down as sent, in UTC.
+        ended_at: When that request was known to be over. Empty, as after a kill: it may have gone out until the end of
+            its time limit. A "none" within the settle time after that is no answer yet.
         units: How many were ordered.
         deadline_s: Longest time; by default the declaration's for one try.
         clock: Time.
@@ -39,7 +42,8 @@ def look_up(
         return Undecided(f"{adapter.declaration.name} offers no look-up; hold it, or decide by hand")
     declaration = adapter.declaration
     secret = adapter.credential.reveal() if adapter.credential else None
-    end = clock.monotonic() + (deadline_s or declaration.attempt_s or declaration.deadline_s)
+    limit_s = declaration.attempt_s or declaration.deadline_s
+    end = clock.monotonic() + (deadline_s or limit_s)
     asked_at = clock.now()
     answer = exchange(
         WireRequest("GET", declaration.endpoint + form.path_of(idempotency_key), {"Accept": "application/json"}),
@@ -55,7 +59,8 @@ def look_up(
         reading = form.result.read(answer, max_megapixels=declaration.max_megapixels)
         return Charged(settled(reading, declaration, units=units, secret=secret))
     if state == "none":
-        return _none(redact(said, secret), asked_at, sent_at + timedelta(seconds=declaration.settle_time_s))
+        over = ended_at or sent_at + timedelta(seconds=limit_s)
+        return _none(redact(said, secret), asked_at, over + timedelta(seconds=declaration.settle_time_s))
     return Undecided(redact(said, secret), _later(answer, clock))
 
 

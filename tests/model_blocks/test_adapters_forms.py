@@ -134,6 +134,12 @@ def test_what_is_no_image_is_told(content: bytes) -> None:
     assert check_image(content, max_megapixels=1.0)[1] == "not_an_image"
 
 
+def test_a_damaged_image_is_told() -> None:
+    content = bytearray(encoded("PNG", (60, 40)))
+    content[content.index(b"IDAT") + 8] ^= 1
+    assert check_image(bytes(content), max_megapixels=1.0)[1] == "not_an_image"
+
+
 def test_images_beyond_the_limit_are_told() -> None:
     assert check_image(encoded("PNG", (101, 100)), max_megapixels=0.01)[1] == "image_too_large"
     assert check_image(encoded("PNG", (100, 100)), max_megapixels=0.01)[1] is None

@@ -34,7 +34,7 @@ def test_a_look_up_tells_what_an_unknown_end_was(tmp_path: Path, make: Any, faul
         adapter = make(service.url, ASKED)
         done, sent = buy(adapter, idempotency_key="order/ä".encode("ascii", "replace").decode())
         assert isinstance(done, Unknown)
-        found = look_up(adapter, sent[0].idempotency_key, sent_at=sent[0].at)
+        found = look_up(adapter, sent[0].idempotency_key, sent_at=sent[0].at, ended_at=datetime.now(UTC))
         assert type(found) is kind
         assert service.charges == (1 if kind is Charged else 0)
         if isinstance(found, Charged):
@@ -48,21 +48,28 @@ def test_none_before_the_settle_time_is_no_answer(tmp_path: Path) -> None:
     rules = Rules(look_up=True, settle_s=1.0)
     with shop(tmp_path, rules, "reset_after") as (service, adapter):
         _, sent = buy(adapter)
-        early = look_up(adapter, "order-1", sent_at=sent[0].at)
+        over = datetime.now(UTC)
+        early = look_up(adapter, "order-1", sent_at=sent[0].at, ended_at=over)
         assert isinstance(early, Undecided)
-        assert early.until == sent[0].at + timedelta(seconds=1)
+        assert early.until == over + timedelta(seconds=1)
         assert service.charges == 1
         time.sleep(max(0.0, (early.until - datetime.now(UTC)).total_seconds()) + 0.05)
-        assert isinstance(look_up(adapter, "order-1", sent_at=sent[0].at), Charged)
+        assert isinstance(look_up(adapter, "order-1", sent_at=sent[0].at, ended_at=over), Charged)
 
 
-def test_the_settle_time_ends_exactly_when_it_is_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("over_after_s", [3.0, None])
+def test_the_settle_time_ends_exactly_when_it_is_over(tmp_path: Path, over_after_s: float | None) -> None:
+    """It begins when the request was over; after a kill, when the request's 20 s were over."""
     rules = Rules(look_up=True, settle_s=30.0)
     sent_at = datetime(2026, 1, 1, tzinfo=UTC)
+    ended_at = sent_at + timedelta(seconds=over_after_s) if over_after_s is not None else None
+    end = 33.0 if over_after_s is not None else 50.0
     with shop(tmp_path, rules) as (_, adapter):
         kinds = [
-            type(look_up(adapter, "never", sent_at=sent_at, clock=at(sent_at + timedelta(seconds=seconds))))
-            for seconds in (0, 29.999, 30, 3600)
+            type(
+                look_up(adapter, "never", sent_at=sent_at, ended_at=ended_at, clock=at(sent_at + timedelta(seconds=s)))
+            )
+            for s in (0, end - 0.001, end, 3600)
         ]
     assert kinds == [Undecided, Undecided, NotCharged, NotCharged]
 

@@ -4,6 +4,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,18 @@ from tests.services.paid_adapters import generic, google
 from tests.services.paid_service import API_KEY, BEFORE, Rules, serve
 
 CANARY = "canary"
-FAULTS = (*BEFORE, "reset_after", "error_after", "timeout_after", "garbage", "not_an_image", "withheld", "cut", "ok")
+FAULTS = (
+    *BEFORE,
+    "reset_after",
+    "error_after",
+    "timeout_after",
+    "garbage",
+    "echo",
+    "not_an_image",
+    "withheld",
+    "cut",
+    "ok",
+)
 
 
 @pytest.mark.parametrize("make", [generic, google])
@@ -31,7 +43,7 @@ def test_no_end_of_a_call_shows_the_key(
     caplog.set_level(logging.DEBUG)
     rules = Rules(look_up=True)
     with serve(tmp_path, rules) as service:
-        adapter = make(service.url, rules, deadline_s=0.4)
+        adapter = make(service.url, rules, deadline_s=0.3)
         for fault in FAULTS:
             service.order({"kind": fault, "seconds": 2})
             done, sent = buy(adapter, retries=Retries(attempts=1))
@@ -40,6 +52,19 @@ def test_no_end_of_a_call_shows_the_key(
             assert not (isinstance(done, Settled) and CANARY.encode() in done.content)
     assert CANARY not in f"{adapter!r} {adapter} {vars(adapter)!r}"
     assert CANARY not in caplog.text
+
+
+def test_a_paid_reply_that_repeats_the_key_is_kept_without_it(tmp_path: Path) -> None:
+    with serve(tmp_path) as service:
+        service.order("echo")
+        done, _ = buy(google(service.url, PLAIN))
+    assert isinstance(done, Settled)
+    assert done.fault == "no_image"
+    assert b'"x-goog-api-key": "**********"' in done.content
+
+
+def test_where_a_key_comes_from_is_not_shown_either() -> None:
+    assert CANARY not in repr(Credential(partial(SecretStr, API_KEY)))
 
 
 def test_what_the_service_repeats_is_struck_out(tmp_path: Path) -> None:

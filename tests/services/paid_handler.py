@@ -153,6 +153,8 @@ class PaidHandler(BaseHTTPRequestHandler):
             body = json.dumps({"candidates": [candidate], "responseId": answer.reference}).encode()
         if kind == "garbage":
             body = b"\x00\xff{]" + body[:40]
+        if kind == "echo":
+            body = json.dumps(dict(self.headers.items())).encode()
         headers = {"X-Reference": answer.reference, "X-Price": str(self.core.rules.price_micro_usd)}
         if answer.replayed:
             headers["Idempotent-Replayed"] = "true"

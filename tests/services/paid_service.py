@@ -13,7 +13,8 @@ writes is its address. In a thread: ``with serve(folder, Rules(...)) as service`
 A fault is ``{"kind": ..., "seconds": ..., "retry_after": ...}``. Before charging: ``unavailable`` (503), ``too_many``
 (429), ``timeout_before``, ``reset_before``, ``error_before`` (500), ``bad_request`` (400), ``redirect``, ``blocked``.
 After charging: ``timeout_after``, ``reset_after``, ``error_after`` (500), ``drip`` and ``drip_headers`` (a byte every
-``seconds``), ``garbage``, ``not_an_image``, ``withheld``, ``huge``, ``cut``. ``ok`` is none.
+``seconds``), ``garbage``, ``echo`` (the headers it got), ``not_an_image``, ``withheld``, ``huge``, ``cut``.
+``ok`` is none.
 """
 
 import argparse
@@ -48,7 +49,7 @@ BEFORE = (
 )
 AFTER = (
     *("timeout_after", "reset_after", "error_after", "drip", "drip_headers"),
-    *("garbage", "not_an_image", "withheld", "huge", "cut"),
+    *("garbage", "echo", "not_an_image", "withheld", "huge", "cut"),
 )
 RANDOM = ("unavailable", "reset_before", "error_before", "reset_after", "error_after")
 
