@@ -1,0 +1,1 @@
+"""Outside services that tests need, real ones on loopback."""
