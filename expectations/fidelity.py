@@ -99,7 +99,14 @@ def measure_fidelity(cutout: Pixels, result: Pixels, placement: Placement | None
     expected = None if placement is None else _expected(placement, cutout.shape[1], product)
     picture = opaque(_codes(result))
     found = _locate(product, picture, expected)
-    return _compared(product, picture, found.place, expected)
+    places = [found.place, *([expected] if expected and _near(_moved(product, found.place, expected)) else [])]
+    return max((_compared(product, picture, place, expected) for place in places), key=lambda each: each.ssim)
+
+
+def _near(moved: tuple[float | None, float | None, float]) -> bool:
+    """Whether the product is so near to where it should be that it may well be there: registration is not exact."""
+    scale, shift, rotation = moved
+    return scale is not None and shift is not None and abs(scale - 1) < 0.02 and shift < 0.02 and abs(rotation) < 1
 
 
 def _locate(product: _Product, picture: Floats, expected: Similarity | None) -> Found:

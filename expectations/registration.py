@@ -16,9 +16,10 @@ Matrix = NDArray[np.float64]
 
 LEVELS = ((64, 3), (160, 3), (256, 0))  # px of the object's long side, coarse to fine, and px around it that count
 STEPS = 40  # at most, of each level
+PATIENCE, GAIN = 4, 1e-4  # steps without so much more correlation that end it
 STILL = 0.01  # px at the object's corners
-TELLING = 0.5  # correlation below which the object's inside is too flat to say where it lies
-FLAT = 2.0  # codes added to contrast, so that flat objects are not compared by their noise
+TELLING = 0.3  # correlation below which the object's inside is too flat to say where it lies
+FLAT = 1.0  # codes added to contrast, so that flat objects are not compared by their noise
 MOST_DRIFT = 1.6  # largest change of scale on one level
 SEARCH_SIDE = 160  # px of the picture's long side where it is searched for the object
 SEARCH_STEP = 1.08  # from one tried size to the next
@@ -165,11 +166,15 @@ def _stepped(template: Template, picture: Floats, start: Similarity, ring: int) 
     height, width = around.shape
     motions = _motions(x + 0.5 - width / 2, y + 0.5 - height / 2)
     inwards, outwards = Similarity(1.0, 0.0, -ring, -ring), Similarity(1.0, 0.0, ring, ring)
+    stuck = 0
     for _ in range(STEPS):
         first, second = _seen(shape, around, picture, place.after(inwards))
         correlation = float((first * second)[around].mean())
+        stuck = 0 if correlation > best.correlation + GAIN else stuck + 1
         if correlation > best.correlation:
             best = Found(place, correlation)
+        if stuck > PATIENCE:
+            break
         step = _step(first, second, around, motions)
         place = place.after(inwards).after(_change(step, height, width)).after(outwards)
         if not 1 / MOST_DRIFT < place.scale / start.scale < MOST_DRIFT:
@@ -193,7 +198,10 @@ def _step(first: Floats, second: Floats, around: Bool, motions: tuple[Matrix, Ma
     """The change of scale, angle, dx and dy that makes both most alike, as far as their slopes tell."""
     slopes = [(a + b)[around] / 2 for a, b in zip(np.gradient(first), np.gradient(second), strict=True)]
     jacobian = slopes[1][:, None] * motions[0] + slopes[0][:, None] * motions[1]
-    return np.asarray(np.linalg.lstsq(jacobian, (first - second)[around], rcond=1e-4)[0], np.float64)
+    error = (first - second)[around].astype(np.float64)
+    weight = np.sqrt((jacobian**2).sum(axis=0)) + np.finfo(float).tiny  # so that angles and pixels count alike
+    jacobian /= weight
+    return np.asarray(np.linalg.lstsq(jacobian.T @ jacobian, jacobian.T @ error, rcond=1e-6)[0] / weight, np.float64)
 
 
 def _framed(template: Template, ring: int) -> tuple[Template, Bool]:
