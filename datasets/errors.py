@@ -27,6 +27,7 @@
     │   ├── PlanTooLargeError            plan_too_large
     │   ├── DiskTooSmallError            disk_too_small
     │   ├── NoResourceError              no_resource
+    │   ├── GateError                    gate_not_evaluated    expectations/validation.py
     │   ├── OutputIncompleteError        output_incomplete
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown

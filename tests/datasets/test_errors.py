@@ -7,22 +7,22 @@ import pkgutil
 import pytest
 
 import datasets.errors
+import expectations
 import model_blocks
 import tasks
 from datasets.errors import PipelineError, RetryableError, WorkerLostError, worth_retrying
 
 
 def every_error() -> list[type[PipelineError]]:
-    for package in (datasets, model_blocks, tasks):
+    for package in (datasets, expectations, model_blocks, tasks):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if ".migrations" not in module.name:
                 importlib.import_module(module.name)
     found: list[type[PipelineError]] = [PipelineError]
     for kind in found:
         found.extend(kind.__subclasses__())
-    return [
-        kind for kind in dict.fromkeys(found) if kind.__module__.split(".")[0] in ("datasets", "model_blocks", "tasks")
-    ]
+    ours = ("datasets", "expectations", "model_blocks", "tasks")
+    return [kind for kind in dict.fromkeys(found) if kind.__module__.split(".")[0] in ours]
 
 
 def test_every_code_is_given_once() -> None:
