@@ -237,7 +237,7 @@ def test_ends_and_schedules_that_are_none_are_refused(vault: Vault, clock: Clock
         {"rotate_every": timedelta(0)},
     ):
         with pytest.raises(UsageError):
-            vault.put("api", new_value(), **given)  # type: ignore[arg-type]
+            vault.put("api", new_value(), **given)
     with pytest.raises(SecretMissingError):
         vault.rotate("api", new_value())
 

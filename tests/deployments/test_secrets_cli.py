@@ -2,9 +2,11 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +77,11 @@ def test_set_list_rotate_retire_audit() -> None:
     assert second not in everything
 
 
-def test_what_is_due_is_said(tmp_path: Path) -> None:
+def test_what_is_due_is_said() -> None:
     run("set", "api", "--expires", "20s", stdin=new_value())
     assert document("list")["warnings"] == []  # the last fifth is 4 s
     ends = json.loads(run("list", "--json").stdout)["secrets"][0]["expires_at"]
     run("set", "soon", "--expires", "1s", "--rotate-every", "1s", stdin=new_value())
-    import time
-
     time.sleep(1.1)
     listed = run("list")
     assert "'soon' ended at" in listed.stderr
@@ -126,10 +126,8 @@ def test_what_is_not_there_is_said() -> None:
     assert document("audit") == []
 
 
-def test_a_terminal_is_asked_twice_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_asked_twice_without_echo() -> None:
     """On a real terminal: what is typed does not come back on it."""
-    import pty
-
     value = new_value()
     main, other = pty.openpty()
     process = subprocess.Popen(
