@@ -76,7 +76,7 @@ def test_every_form_is_found(value: str, form: str) -> None:
 
 
 @given(VALUES)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_value_is_found_in_any_form(value: str) -> None:
     known = Known()
     known.add(value)

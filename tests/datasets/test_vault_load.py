@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context  # Prefect's settings of the tests are kept there
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.datasets.vaults import (
 READS = 1 + 2 * 6  # of one reader
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 def test_rotation_under_load(tmp_path: Path) -> None:
     vault = new_vault(tmp_path)
@@ -29,8 +31,8 @@ def test_rotation_under_load(tmp_path: Path) -> None:
     given = (vault._tenant, str(tmp_path), server_environment(), results)
     processes = [start(work, task, *given) for task in (rotate_some, rotate_some, read_for_a_while)]
     with ThreadPoolExecutor(4) as threads:
-        rotating = [threads.submit(rotate_some, vault) for _ in range(2)]
-        reading = [threads.submit(read_for_a_while, vault) for _ in range(2)]
+        rotating = [threads.submit(copy_context().run, rotate_some, vault) for _ in range(2)]
+        reading = [threads.submit(copy_context().run, read_for_a_while, vault) for _ in range(2)]
         made = [pair for one in rotating for pair in one.result()]
         seen = [pair for one in reading for pair in one.result()]
     for _ in processes:

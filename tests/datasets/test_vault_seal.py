@@ -52,7 +52,7 @@ def test_each_part_of_the_address_is_bound(change: dict[str, Any]) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_any_flipped_bit_is_refused(data: st.DataObject) -> None:
     sealed = seal(VALUE, ADDRESS, FACTS, KEY)
     field = data.draw(st.sampled_from(["nonce", "ciphertext"]))
