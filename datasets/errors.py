@@ -8,6 +8,12 @@
     │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
+    │   │   └── MasterKeyError               master_key        datasets/vault_errors.py
+    │   ├── VaultError                   vault                 datasets/vault_errors.py
+    │   │   ├── SecretMissingError           secret_missing
+    │   │   ├── SecretExpiredError           secret_expired
+    │   │   ├── SecretRetiredError           secret_retired
+    │   │   └── SecretUnreadableError        secret_unreadable
     │   ├── UsageError                   usage
     │   ├── RecipeError                  recipe
     │   ├── NotFoundError                not_found

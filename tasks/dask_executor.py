@@ -11,6 +11,7 @@ from itertools import chain
 from multiprocessing import resource_tracker
 from typing import Any
 
+from datasets import redaction
 from datasets.errors import WorkerLostError
 from datasets.settings import Settings
 from tasks.allocation import reuse_freed_memory
@@ -104,6 +105,7 @@ def _manners() -> Any:
             import cv2
 
             logging.getLogger("distributed").setLevel(logging.CRITICAL)
+            redaction.install()
             reuse_freed_memory()
             cv2.setNumThreads(int(os.environ.get("OMP_NUM_THREADS", "1")))  # or every worker takes all cores
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from datasets.errors import NoResourceError, SettingsError, worth_retrying
+from datasets.redaction import scrubbing
 from datasets.settings import Settings
 from datasets.storage import Storage
 
@@ -86,7 +87,7 @@ def attempt(function: Callable[[Task], Result], task: Task, retries: int) -> Res
     for trial in stamina.retry_context(
         on=worth_retrying_exception, attempts=retries + 1, timeout=None, wait_initial=0.1, wait_max=5.0
     ):
-        with trial:
+        with trial, scrubbing():  # here, where the values are known: the error goes to another process
             return function(task)
     raise AssertionError("unreachable: the last attempt either returns or raises")
 

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, StateDetails
 from prefect.states import Completed
 
+from datasets.redaction import scrubbing
 from tasks.context import current_run
 from tasks.stage import StageOutcome
 
@@ -26,7 +27,8 @@ def stage_task(name: str) -> Callable[[Stage[Parameters]], Stage[Parameters]]:
     def wrap(stage: Stage[Parameters]) -> Stage[Parameters]:
         @functools.wraps(stage)
         def body(item: str, *args: Any, **kwargs: Any) -> StageOutcome | State[StageOutcome]:
-            outcome = stage(item, *args, **kwargs)
+            with scrubbing():  # Prefect keeps an error's text
+                outcome = stage(item, *args, **kwargs)
             return outcome if not outcome.cached else _cached(outcome)
 
         prefect_task = task(

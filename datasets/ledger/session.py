@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.tables import json_ready, storable
 from datasets.ledger.upserts import insert_new, insert_or_update
+from datasets.redaction import redact, redact_all
 
 Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, ErrorRecord)
 LATEST = "latest"
@@ -40,7 +41,7 @@ class LedgerSession:
         self._update_run(run_id, heartbeat_at=datetime.now(UTC))
 
     def finish_run(self, run_id: str, status: str, summary: dict[str, Any] | None = None) -> None:
-        self._update_run(run_id, status=status, finished_at=datetime.now(UTC), summary=json_ready(summary))
+        self._update_run(run_id, status=status, finished_at=datetime.now(UTC), summary=redact_all(json_ready(summary)))
 
     def save_items(self, run_id: str, items: Sequence[ItemRecord]) -> None:
         """Write the items of a run; those it has already stay as they are."""
@@ -55,7 +56,7 @@ class LedgerSession:
         asset_digest: str | None = None,
     ) -> None:
         where = self._where(tables.items, run_id=run_id, item=item)
-        values = {"status": status, "reasons": json_ready(list(reasons)), "asset_digest": asset_digest}
+        values = {"status": status, "reasons": redact_all(json_ready(list(reasons))), "asset_digest": asset_digest}
         values |= {"percent": 100.0} if status == "delivered" else {}
         self._connection.execute(update(tables.items).where(*where).values(values))
 
@@ -86,7 +87,8 @@ class LedgerSession:
         insert_or_update(self._connection, tables.outputs, self._row(output))
 
     def record_error(self, error: ErrorRecord) -> None:
-        self._insert(tables.errors, error)
+        facts = redact_all(json_ready(error.facts))
+        self._insert(tables.errors, replace(error, message=redact(error.message), facts=facts))
 
     def close_orphans(self, older_than: timedelta) -> list[str]:
         """Close runs that nobody works on any more.

@@ -180,6 +180,21 @@ leases = Table(
     Column("expires_at", UtcTime, nullable=False),
 )
 
+secret_reads = Table(
+    "secret_reads",
+    metadata,
+    _tenant(),
+    Column("read_id", String(64), primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("version", Integer),
+    Column("reader", Words, nullable=False),
+    Column("purpose", Words, nullable=False),
+    Column("outcome", String(64), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Index(None, "tenant_id", "at"),
+    Index(None, "tenant_id", "name"),
+)
+
 
 def tenant_tables() -> list[Table]:
     """All tables that hold tenants' rows: every one."""

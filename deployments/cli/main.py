@@ -11,10 +11,12 @@ from typing import NoReturn
 
 import click
 
+from datasets import redaction
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from deployments.cli.inspecting import report, runs, show
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
+from deployments.cli.secrets import secrets
 from tasks.allocation import share_freed_memory
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
@@ -33,13 +35,14 @@ def stillmotion() -> None:
     """
 
 
-for command in (product, video, demo, runs, show, report, models):
+for command in (product, video, demo, runs, show, report, models, secrets):
     stillmotion.add_command(command)
 
 
 def entry() -> None:
     """Run the command line and leave with its exit status. A user sees sentences, never a traceback."""
     share_freed_memory()
+    redaction.install()
     interruption = _Interruption()
     signal.signal(signal.SIGINT, interruption)
     signal.signal(signal.SIGTERM, interruption)
@@ -95,9 +98,10 @@ def _unexpected_words(error: Exception) -> str:
 
 
 def _refuse(error: PipelineError) -> int:
-    click.echo(f"stillmotion: {error.message} [{error.code}]", err=True)
+    click.echo(redaction.redact(f"stillmotion: {error.message} [{error.code}]"), err=True)
     if "--json" in sys.argv[1:]:
         reason = {"code": error.code, "message": error.message, "facts": error.facts}
-        click.echo(json.dumps({"status": "failed", "reasons": [reason], "items": [], "stages": []}, default=str))
+        document = {"status": "failed", "reasons": [reason], "items": [], "stages": []}
+        click.echo(redaction.redact(json.dumps(document, default=str)))
     usage = isinstance(error, BAD_USAGE) or (isinstance(error, PermanentError) and error.code in BAD_CHOICE)
     return 2 if usage else 1

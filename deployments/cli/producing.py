@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from datasets.errors import SettingsError
+from datasets.redaction import redact_all
 from deployments.api_server import ApiServer, attach_or_start, environment, wait_until_ready
 from deployments.cli.options import Common, common_options, read_common
 from deployments.prefect_profile import names_a_server
@@ -165,7 +166,7 @@ def show_summary(summary: Any, common: Common, *, clip: Any = None) -> None:
     """The run's document on standard output with ``--json``, else a few lines in words; a clip made of it, too."""
     if common.as_json:
         document = summary.to_json() | ({"clip": clip.to_json()} if clip else {})
-        click.echo(json.dumps(document, indent=1, default=str))
+        click.echo(json.dumps(redact_all(document), indent=1, default=str))
         return
     from deployments.cli.words import describe
 
