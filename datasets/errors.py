@@ -33,6 +33,8 @@
     │   ├── WeightsDamagedError          weights_damaged
     │   ├── WeightsUnsafeError           weights_unsafe
     │   ├── WeightsKeysError             weights_keys
+    │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
+    │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only

@@ -131,6 +131,7 @@ class StageOutcome:
     peak_bytes: int
     models: tuple[ModelRef, ...] = ()
     skipped: str | None = None
+    key: StageKey | None = None
 
     @property
     def model(self) -> str | None:
@@ -276,6 +277,7 @@ def _outcome(
         chunks=work.chunks if work else 0,
         peak_bytes=max(work.peak_bytes, peak_memory_bytes()) if work else 0,
         models=key.all_models,
+        key=key,
     )
 
 

@@ -13,6 +13,7 @@ import click
 
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from deployments.cli.inspecting import report, runs, show
+from deployments.cli.lineage import lineage, rebuild, verify
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
 from tasks.allocation import share_freed_memory
@@ -33,7 +34,7 @@ def stillmotion() -> None:
     """
 
 
-for command in (product, video, demo, runs, show, report, models):
+for command in (product, video, demo, runs, show, report, lineage, verify, rebuild, models):
     stillmotion.add_command(command)
 
 

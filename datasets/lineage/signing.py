@@ -1,0 +1,7 @@
+"""stub"""
+
+from pathlib import Path
+
+
+def signature_fault(file: Path) -> str | None:
+    return None
