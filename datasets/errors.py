@@ -5,6 +5,8 @@
     │   ├── StorageUnavailableError      storage_unavailable
     │   ├── LeaseBusyError               lease_busy
     │   ├── WorkerLostError              worker_lost
+    │   ├── SinkAwayError                lineage_sink_away     datasets/lineage/sinks.py
+    │   ├── EventRefusedError            lineage_event_refused
     │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings

@@ -41,6 +41,7 @@ class OutboxRow:
     event_id: str
     run_id: str
     event: str
+    position: int = 0
     attempts: int = 0
 
 
@@ -88,26 +89,24 @@ class LineageRows:
         ]
         insert_new(self._connection, table, rows)
 
-    def waiting_events(self, limit: int) -> list[OutboxRow]:
-        """Events that no sink has taken yet, in the order in which they were left."""
+    def waiting_events(self, limit: int, *, after: int = 0) -> list[OutboxRow]:
+        """Events that no sink has taken yet, in the order in which they were left, from behind a position on."""
         table = tables.outbox
-        query = select(table).where(self._own(table), table.c.delivered_at.is_(None))
+        query = select(table).where(self._own(table), table.c.delivered_at.is_(None), table.c.position > after)
         query = query.order_by(table.c.position, table.c.event_id).limit(limit)
-        return [
-            OutboxRow(str(row.event_id), str(row.run_id), str(row.event), int(row.attempts))
-            for row in self._connection.execute(query)
-        ]
+        names = [field.name for field in fields(OutboxRow)]
+        return [OutboxRow(**{name: row._mapping[name] for name in names}) for row in self._connection.execute(query)]
 
-    def mark_delivered(self, event_ids: Sequence[str]) -> None:
-        self._change_events(event_ids, delivered_at=datetime.now(UTC), last_error=None)
+    def mark_delivered(self, event_id: str) -> None:
+        self._change_event(event_id, delivered_at=datetime.now(UTC), last_error=None)
 
-    def mark_undelivered(self, event_ids: Sequence[str], error: str) -> None:
-        """Note that a sink did not take these events, and why; they stay where they are."""
-        self._change_events(event_ids, last_error=error)
+    def mark_undelivered(self, event_id: str, error: str) -> None:
+        """Note that a sink did not take an event, and why; it stays where it is."""
+        self._change_event(event_id, last_error=error)
 
-    def _change_events(self, event_ids: Sequence[str], **values: object) -> None:
+    def _change_event(self, event_id: str, **values: object) -> None:
         table = tables.outbox
-        statement = update(table).where(self._own(table), table.c.event_id.in_(event_ids))
+        statement = update(table).where(self._own(table), table.c.event_id == event_id)
         self._connection.execute(statement.values(attempts=table.c.attempts + 1, **values))
 
     def _own(self, table: Table) -> Any:
