@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datasets.assets import asset_path
+from datasets.assets import asset_path, copy_asset
 from datasets.errors import OutputDamagedError, OutputIncompleteError, PipelineError, StorageUnavailableError
 from datasets.identity import digest_file
 from datasets.ledger import ErrorRecord, OutputRecord
@@ -16,6 +16,7 @@ from datasets.storage import part_name
 from flows.journey_state import Journey
 from flows.provenance import keep_recipe_files, put_beside, record_deliveries
 from flows.recipes import Step
+from flows.signing import signed
 from flows.summary import Delivered, ItemResult, Reason
 from tasks.context import RunStoppedError, current_run
 from tasks.encoding import Published
@@ -104,8 +105,9 @@ def deliver(journey: Journey, step: Step, files: Sequence[Published]) -> None:
     for file in files:
         extension = file.stored.rsplit(".", 1)[1]
         path = journey.out / f"{journey.item}-{file.role}{number}{file.suffix}.{extension}"
-        _put(OutputPlace(run.storage, file.fingerprint), file, path)
-        put.append(Delivered(path, file))
+        final = signed(journey, file)
+        _put(OutputPlace(run.storage, file.fingerprint), final, path)
+        put.append(Delivered(path, final))
     journey.delivered.extend(put)
     kept = keep_recipe_files(run.storage, journey.stage_configs)
     with run.ledger.session(run.storage.tenant) as session:
@@ -127,7 +129,10 @@ def _put(place: OutputPlace, file: Published, path: Path) -> None:
         if path.is_file() and path.stat().st_size == file.bytes and digest_file(path) == file.sha256:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        place.copy_file(file.stored, StoredFile(file.sha256, file.bytes), part)
+        if file.unsigned_sha256 is None:
+            place.copy_file(file.stored, StoredFile(file.sha256, file.bytes), part)
+        else:
+            copy_asset(place.storage, file.sha256, part)
         part.replace(path)
     except OSError as error:
         raise StorageUnavailableError(

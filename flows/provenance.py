@@ -144,7 +144,9 @@ def _facts(journey: Journey, each: Delivered) -> dict[str, object]:
         "format": file.format,
         "skipped": [{"stage": stage.stage, "reason": stage.skipped} for stage in journey.stages if stage.skipped],
     }
-    return facts | ({"unsigned_sha256": file.unsigned_sha256} if file.unsigned_sha256 else {})
+    if file.unsigned_sha256 is None:
+        return facts
+    return facts | {"unsigned_sha256": file.unsigned_sha256, "signed_by": file.signed_by}
 
 
 def _link(key: StageKey) -> Link:

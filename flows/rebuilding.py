@@ -83,6 +83,8 @@ def _apart(settings: Settings, place: Path) -> Settings:
             "storage_block": "",
             "ledger_url": f"sqlite:///{place / 'ledger.db'}",
             "ledger_owner_url": "",
+            "lineage_url": "",
+            "signing_key": None,
         }
     )
 

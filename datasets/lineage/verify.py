@@ -11,7 +11,7 @@ from datasets.lineage.beside import record_path, records_naming
 from datasets.lineage.record import CORE, SEALED, RecordDamagedError, chain_of, parse_record, subject_of
 
 LookUp = Callable[[str], list[LineageRow]]  # a file's sha256 to the ledger's records of it
-CheckSignature = Callable[[Path], str | None]  # what is wrong with a file's signature, in words
+CheckSignature = Callable[[Path, str], str | None]  # file and name of the key to what is wrong, in words
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,9 @@ def verify_file(file: Path, look_up: LookUp, check_signature: CheckSignature) ->
         return verdict
     _compare(verdict, beside, rows, renamed=own is None)
     _check_chain(verdict, verdict.record)
-    if "unsigned_sha256" in verdict.record["predicate"]["stillmotion_published"]:
-        _check_signature(verdict, check_signature)
+    signed_by = verdict.record["predicate"]["stillmotion_published"].get("signed_by")
+    if signed_by is not None:
+        _check_signature(verdict, check_signature, str(signed_by))
     return verdict
 
 
@@ -157,8 +158,8 @@ def _check_chain(verdict: Verdict, record: dict[str, Any]) -> None:
         )
 
 
-def _check_signature(verdict: Verdict, check_signature: CheckSignature) -> None:
+def _check_signature(verdict: Verdict, check_signature: CheckSignature, signed_by: str) -> None:
     verdict.notes.append("signed")
-    fault = check_signature(verdict.file)
+    fault = check_signature(verdict.file, signed_by)
     if fault is not None:
         verdict.wrong("signature_invalid", fault)

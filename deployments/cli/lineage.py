@@ -11,6 +11,7 @@ from deployments.cli.inspecting import json_option, open_for_reading, print_docu
 if TYPE_CHECKING:
     from datasets.ledger import Ledger
     from datasets.lineage.verify import Verdict
+    from datasets.settings import Settings
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
@@ -66,7 +67,7 @@ def rebuild(record: Path, out: str, tenant: str | None, as_json: bool) -> int:
 
     server = begin_server(dry_run=False)
     settings, storage, ledger = open_for_reading(tenant)
-    wanted = _read_record(record, settings.tenant, ledger)
+    wanted = _read_record(record, settings, ledger)
     prepare_flows(server)
     from flows.rebuilding import rebuild as made_again
 
@@ -85,17 +86,24 @@ def rebuild(record: Path, out: str, tenant: str | None, as_json: bool) -> int:
 
 def _verdict(file: Path, tenant: str | None) -> "Verdict":
     settings, _, ledger = open_for_reading(tenant)
-    return _verdict_of(file, settings.tenant, ledger)
+    return _verdict_of(file, settings, ledger)
 
 
-def _verdict_of(file: Path, tenant: str, ledger: "Ledger") -> "Verdict":
+def _verdict_of(file: Path, settings: "Settings", ledger: "Ledger") -> "Verdict":
     from datasets.errors import UsageError
+    from datasets.lineage.keys import KeyFolder
     from datasets.lineage.signing import signature_fault
     from datasets.lineage.verify import verify_file
 
-    with ledger.session(tenant, read_only=True) as session:
+    keys = KeyFolder(settings.signing_key) if settings.signing_key else None
+
+    def fault(signed: Path, signed_by: str) -> str | None:
+        ours = keys is not None and keys.name == signed_by  # an earlier key is not distrusted for being replaced
+        return signature_fault(signed, keys if ours else None)
+
+    with ledger.session(settings.tenant, read_only=True) as session:
         try:
-            return verify_file(file, session.lineage_of, signature_fault)
+            return verify_file(file, session.lineage_of, fault)
         except OSError as error:
             raise UsageError(f"{file} cannot be read: {error.strerror}; check the path", path=str(file)) from error
 
@@ -109,7 +117,7 @@ def _record_of(verdict: "Verdict") -> dict[str, Any]:
     return verdict.record
 
 
-def _read_record(path: Path, tenant: str, ledger: "Ledger") -> dict[str, Any]:
+def _read_record(path: Path, settings: "Settings", ledger: "Ledger") -> dict[str, Any]:
     """A record from its own file, or that of a published file.
 
     Raises:
@@ -121,7 +129,7 @@ def _read_record(path: Path, tenant: str, ledger: "Ledger") -> dict[str, Any]:
 
     if path.name.endswith(ENDING) and path.is_file():
         return parse_record(path.read_bytes())
-    return _record_of(_verdict_of(path, tenant, ledger))
+    return _record_of(_verdict_of(path, settings, ledger))
 
 
 def _verdict_lines(verdict: "Verdict") -> Iterator[str]:

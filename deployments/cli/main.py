@@ -13,6 +13,7 @@ import click
 
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from deployments.cli.inspecting import report, runs, show
+from deployments.cli.keys import keys
 from deployments.cli.lineage import lineage, rebuild, verify
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
@@ -34,7 +35,7 @@ def stillmotion() -> None:
     """
 
 
-for command in (product, video, demo, runs, show, report, lineage, verify, rebuild, models):
+for command in (product, video, demo, runs, show, report, lineage, verify, rebuild, keys, models):
     stillmotion.add_command(command)
 
 

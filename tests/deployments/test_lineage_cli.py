@@ -3,14 +3,17 @@
 import hashlib
 import json
 import shutil
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from datasets.errors import SettingsError
 from datasets.ledger import open_ledger
 from datasets.lineage.beside import record_path
-from datasets.lineage.record import parse_record
+from datasets.lineage.record import CORE, SEALED, core_of, parse_record, record_bytes, seal_of
 from datasets.settings import read_settings
 from flows.order import ProductOrder
 from flows.product import run_product
@@ -109,20 +112,33 @@ def test_one_flipped_bit_in_a_record_is_found(
     assert problems(capsys, folder / "out" / FILES[kind])[:2] == (1, ["record_damaged"])
 
 
-def test_a_record_sealed_anew_is_not_the_one_in_the_ledger(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from datasets.lineage.record import SEALED, record_bytes, seal_of
-
-    path = record_path(folder / "out" / FILES["png"])
+def seal_anew(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a record as somebody would who knows how it is sealed."""
     record = parse_record(path.read_bytes())
-    record["predicate"]["stillmotion_charges"] = [{"usd": 1}]
+    change(record)
+    record["predicate"][CORE] = core_of(record)
     record["predicate"][SEALED] = seal_of(record)
     path.write_bytes(record_bytes(record))
-    assert problems(capsys, folder / "out" / FILES["png"])[:2] == (1, ["record_differs"])
+
+
+def test_a_record_sealed_anew_is_not_the_one_in_the_ledger(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = folder / "out" / FILES["png"]
+    seal_anew(record_path(file), lambda record: record["predicate"].update(stillmotion_charges=[{"usd": 1}]))
+    assert problems(capsys, file)[:2] == (1, ["record_differs"])
+
+
+def test_a_record_whose_stages_were_changed_is_found_without_a_ledger(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "out" / FILES["png"]
+    shutil.rmtree(folder / "store")
+    seal_anew(record_path(file), lambda record: record["predicate"]["stillmotion_chain"][0].update(version=99))
+    assert problems(capsys, file)[:2] == (1, ["chain_broken"])
+    seal_anew(record_path(file), lambda record: record["predicate"]["stillmotion_chain"].pop(0))
+    assert problems(capsys, file)[:2] == (1, ["chain_broken"])
 
 
 def test_a_changed_record_in_the_ledger_is_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import sqlite3
-
     with sqlite3.connect(folder / "store" / "ledger.db") as connection:
         connection.execute("UPDATE lineage_records SET record = replace(record, 'embedded', 'embeddee')")
     assert problems(capsys, folder / "out" / FILES["png"])[:2] == (1, ["ledger_damaged"])
@@ -249,3 +265,78 @@ def test_a_second_run_changes_no_record_and_another_recipe_to_the_same_bytes_has
     assert other.file.sha256 == first.file.sha256
     with open_ledger(read_settings().ledger).session("default") as session:
         assert len(session.lineage_of(first.file.sha256)) == 2
+
+
+@pytest.fixture
+def key(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A key as a user makes one, set for this process."""
+    status, out, _ = stillmotion(capsys, "keys", "make", "--out", str(tmp_path / "keys"))
+    assert (status, f"STILLMOTION_SIGNING_KEY={tmp_path / 'keys'}" in out) == (0, True)
+    monkeypatch.setenv("STILLMOTION_SIGNING_KEY", str(tmp_path / "keys"))
+    return tmp_path / "keys"
+
+
+def test_signed_files_are_verified_rebuilt_unsigned_and_signed_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: Path
+) -> None:
+    photo = save_product(tmp_path / "a.png", 40, 32)
+    recipe = [{"stage": "publish", "format": name} for name in FORMATS]
+    made = run(photo, recipe)
+    contents = [each.path.read_bytes() for each in made]
+    for each, content in zip(made, contents, strict=True):
+        assert problems(capsys, each.path) == (0, [], ["signed"])
+        assert hashlib.sha256(content).hexdigest() == each.file.sha256 != each.file.unsigned_sha256
+        assert len(content) == each.file.bytes
+        each.path.unlink()
+    again = run(photo, recipe)
+    assert [each.path.read_bytes() for each in again] == contents
+    (record,) = {record_path(made[0].path)}
+    status, out, _ = stillmotion(capsys, "rebuild", str(record), "--json")
+    document = json.loads(out)
+    assert (status, document["sha256"]) == (0, made[0].file.unsigned_sha256)
+    status, out, _ = stillmotion(capsys, "lineage", str(made[0].path))
+    assert f"made of the unsigned file sha256 {made[0].file.unsigned_sha256}" in out
+
+
+def test_a_clip_is_signed_and_its_signature_is_checked_beside_the_digest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: Path
+) -> None:
+    clip = planes_clip(tmp_path / "turn.mkv", "libx264", "yuv420p")
+    order = VideoOrder(clips=(str(clip),), recipe=({"stage": "encode"},), out=str(Path("out").absolute()))
+    (made,) = run_video(order, read_settings()).items[0].outputs
+    assert problems(capsys, made.path) == (0, [], ["signed"])
+    forge(made.path)
+    shutil.rmtree(tmp_path / "store")  # whoever can forge the record and has no ledger to fear still lacks the key
+    assert problems(capsys, made.path) == (1, ["signature_invalid"], ["not_in_ledger", "signed"])
+
+
+def forge(file: Path) -> None:
+    """Change a file and its record so that the digests fit."""
+    data = bytearray(file.read_bytes())
+    data[data.rindex(b"mdat") + 40] ^= 1
+    file.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    seal_anew(record_path(file), lambda record: record["subject"][0]["digest"].update(sha256=digest))
+
+
+def test_another_key_signs_anew_and_what_the_first_one_signed_still_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = save_product(tmp_path / "a.png", 40, 32)
+    (first,) = run(photo, [{"stage": "publish", "format": "png"}])
+    kept = tmp_path / "kept.png"
+    shutil.copy(first.path, kept)
+    stillmotion(capsys, "keys", "make", "--out", str(tmp_path / "second"))
+    monkeypatch.setenv("STILLMOTION_SIGNING_KEY", str(tmp_path / "second"))
+    (second,) = run(photo, [{"stage": "publish", "format": "png"}])
+    assert second.file.sha256 != first.file.sha256
+    assert second.file.unsigned_sha256 == first.file.unsigned_sha256
+    for path in (second.path, kept):
+        assert problems(capsys, path)[:2] == (0, [])
+
+
+def test_a_key_that_is_not_there_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLMOTION_SIGNING_KEY", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match="keys make"):
+        run(save_product(tmp_path / "a.png", 40, 32), [{"stage": "publish", "format": "png"}])
+    assert not any(Path("out").glob("*.png"))
