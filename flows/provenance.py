@@ -45,17 +45,18 @@ def record_deliveries(
         The records that count, in the files' order: where the ledger has one of the same core, that one.
     """
     run = session.find_run(current_run().run_id)
-    now = datetime.now(UTC)
+    now, keys = datetime.now(UTC), journey.keys()
+    links_of = {digest: _link(key) for digest, key in keys.items()}
     rows = []
     for each in delivered:
-        chain = chain_to(each.file.fingerprint, journey.keys())
+        chain = chain_to(each.file.fingerprint, keys)
         recipe = {
             "flow": run.flow,
             "title": journey.recipe.title,
             "stages": [_portable(config, files) for config in journey.stage_configs],
             **{name: run.parameters.get(name) for name in ORDERED},
         }
-        links = [_link(key) for key in chain]
+        links = [links_of[key.fingerprint] for key in chain]
         libraries = {name for link in links for name in _libraries(link)}
         record = make_record(
             Subject(each.path.name, each.file.sha256, _facts(journey, each)),

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from datasets.errors import PipelineError
 from datasets.frames import FrameReader
@@ -67,7 +68,7 @@ class StageKey:
             for key in (*self.fused, self)
         ]
 
-    @property
+    @cached_property  # looking up the versions of a model's libraries takes milliseconds
     def fingerprint(self) -> str:
         return fingerprint(
             {
