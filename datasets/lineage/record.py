@@ -35,7 +35,6 @@ class Link:
     Attributes:
         inputs: Kind and digest of every input.
         models: Identities of the models it ran.
-        label: How the stage is shown, models included.
     """
 
     fingerprint: str
