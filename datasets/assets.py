@@ -1,5 +1,7 @@
 """Assets: immutable bytes named by their sha256. A changed file behind the same path is another asset."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +78,24 @@ def opened_asset(storage: Storage, digest: str) -> Iterator[Path | BinaryIO]:
         yield path
     else:
         raise NotFoundError(f"{asset_path(digest)} is not in the storage", digest=digest)
+
+
+def copy_asset(storage: Storage, digest: str, target: Path) -> None:
+    """Copy an asset, however large, to a local path, checked against its name and on the disk when this returns.
+
+    Raises:
+        NotFoundError: The asset is not there.
+        OutputDamagedError: The stored bytes are not those that were put there.
+    """
+    state = hashlib.sha256()
+    with storage.opened(asset_path(digest)) as source, target.open("wb") as copy:
+        while block := source.read(READ_BLOCK):
+            state.update(block)
+            copy.write(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+    if state.hexdigest() != digest:
+        raise OutputDamagedError(f"the stored copy of {digest[:12]}… was changed; it is made again", digest=digest)
 
 
 @contextmanager

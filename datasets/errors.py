@@ -5,6 +5,8 @@
     │   ├── StorageUnavailableError      storage_unavailable
     │   ├── LeaseBusyError               lease_busy
     │   ├── WorkerLostError              worker_lost
+    │   ├── SinkAwayError                lineage_sink_away     datasets/lineage/sinks.py
+    │   ├── EventRefusedError            lineage_event_refused
     │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
@@ -42,6 +44,8 @@
     │   ├── WeightsDamagedError          weights_damaged
     │   ├── WeightsUnsafeError           weights_unsafe
     │   ├── WeightsKeysError             weights_keys
+    │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
+    │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only

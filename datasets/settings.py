@@ -54,7 +54,21 @@ class Settings(BaseSettings):
     min_side: int = Field(default=1, ge=1, description="Smallest accepted width or height, in pixels.")
     read_timeout_s: float = Field(default=30.0, gt=0, description="Longest time to decode one photograph, in seconds.")
     lease_s: float = Field(default=15.0, ge=1, description="How long a silent holder keeps an output to itself.")
+    lineage_url: str = Field(
+        default="",
+        description="HTTP address that takes OpenLineage events, as Marquez does; empty: a file in the storage.",
+    )
+    signing_key: Path | None = Field(
+        default=None, description="Folder made by `stillmotion keys make`; published files are signed with its key."
+    )
     chunk_retries: int = Field(default=3, ge=0, le=20, description="How often a chunk is tried again when it may help.")
+
+    @field_validator("lineage_url")
+    @classmethod
+    def _lineage_url_is_http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("give an http:// or https:// address")
+        return value
 
     @field_validator("tenant")
     @classmethod

@@ -19,6 +19,7 @@ from flows.order import Order
 from flows.orphans import closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
+from flows.telling import NOTHING_MORE, Told, tell_end, tell_start
 from tasks.context import RunContext
 
 ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
@@ -50,9 +51,11 @@ def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: S
         for position, (name, source) in enumerate(zip(names, order.sources, strict=True))
     ]
     with run.ledger.session(run.storage.tenant) as session:
-        session.close_orphans(ORPHAN_AFTER)
+        for crashed in session.close_orphans(ORPHAN_AFTER):
+            tell_end(session, crashed)
         session.start_run(record)
         session.save_items(run.run_id, items)
+        tell_start(session, run.run_id)
 
 
 @contextmanager
@@ -67,11 +70,16 @@ def alive(run: RunContext) -> Iterator[None]:
         except (KeyboardInterrupt, TerminationSignal):
             with run.ledger.session(run.storage.tenant) as session:
                 session.finish_run(run.run_id, "interrupted", {"message": "interrupted by its user"})
+                tell_end(session, run.run_id)
             raise
 
 
-def end_run(run: RunContext, summary: RunSummary) -> None:
-    """Write down how the run ended."""
+def end_run(run: RunContext, summary: RunSummary, told: Told = NOTHING_MORE) -> None:
+    """Write down how the run ended.
+
+    Args:
+        told: Checks and charges that others hear of with it.
+    """
     statuses = [item.status for item in summary.items]
     facts: dict[str, Any] = {
         "seconds": round(summary.seconds, 3),
@@ -82,6 +90,7 @@ def end_run(run: RunContext, summary: RunSummary) -> None:
     }
     with run.ledger.session(run.storage.tenant) as session:
         session.finish_run(run.run_id, summary.status, facts)
+        tell_end(session, run.run_id, told)
 
 
 def close_failed(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001 - Prefect's signature of a hook
@@ -109,3 +118,4 @@ def _close(flow_run: Any, state: Any, status: str) -> None:
             return  # it ended before it began to keep books
         if record.status == "running":
             session.finish_run(record.run_id, status, {"message": state.message or ""})
+            tell_end(session, record.run_id)

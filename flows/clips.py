@@ -12,27 +12,38 @@ from datasets.settings import MEBIBYTE
 from flows.clip_graph import Node, grouped_clip, last_reader, needed, nodes_of
 from flows.clip_planning import ClipPlan, refuse_plan
 from flows.clip_recipes import DECODE
-from flows.journey import Journey, deliver, discard, guarded, held, repaired, result
+from flows.journey import deliver, discard, guarded, held, repaired, result
+from flows.journey_state import Journey, by_fingerprint
 from flows.recipes import Recipe
 from flows.summary import ItemResult, Reason
 from tasks.clip_encode import begin_encode, encode_clip, published_clip
 from tasks.clip_local import begin_clip_stage, clip_stage
 from tasks.clip_target import EncodeConfig
 from tasks.clip_thumbnails import ClipThumbnailsConfig, clip_thumbnails, published_clip_thumbnails
+from tasks.config import StageConfig
 from tasks.context import RunStoppedError, current_run
 from tasks.decode import DecodeConfig, Probe, decode, probe_clip
 from tasks.growing import Growing
 from tasks.propagate import PropagateConfig, propagate_clip
-from tasks.stage import Picture, StageOutcome
+from tasks.stage import Picture, StageKey, StageOutcome
 
 
 class _ClipJourney(Journey):
     """The way of one clip."""
 
-    def __init__(self, item: str, source: str, recipe: Recipe, out: Path) -> None:
+    def __init__(self, item: str, source: str, reading: DecodeConfig, recipe: Recipe, out: Path) -> None:
         super().__init__(item, source, recipe, out, len(grouped_clip(recipe)) + 1, DECODE)
+        self.reading = reading
         self.nodes: list[Node] = []
         self.early: frozenset[str] = frozenset()
+
+    @property
+    def stage_configs(self) -> list[StageConfig]:
+        return [self.reading, *super().stage_configs]
+
+    def keys(self) -> dict[str, StageKey]:
+        """Those of all stages: one whose result is not needed any more has left nothing but its key."""
+        return by_fingerprint(node.key for node in self.nodes)
 
 
 def process_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, out: Path) -> ItemResult:
@@ -46,7 +57,7 @@ def process_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, 
         assert isinstance(journey, _ClipJourney)
         return guarded(journey, partial(_travel, journey, reading))
 
-    return repaired(lambda: _ClipJourney(item, source, recipe, out), travel)
+    return repaired(lambda: _ClipJourney(item, source, reading, recipe, out), travel)
 
 
 def _travel(journey: _ClipJourney, reading: DecodeConfig) -> None:
@@ -76,7 +87,7 @@ def _announce(item: str, plan: ClipPlan) -> None:
 
 def plan_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, out: Path) -> ItemResult:
     """What of a clip's way is in the store already, and which stages would be computed."""
-    journey = _ClipJourney(item, source, recipe, out)
+    journey = _ClipJourney(item, source, reading, recipe, out)
     try:
         probe = probe_clip(source, reading)
         journey.asset = probe.asset

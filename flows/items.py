@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from datasets.errors import PipelineError
-from flows.journey import Journey, deliver, guarded, repaired, result
+from flows.journey import deliver, guarded, repaired, result
+from flows.journey_state import Journey
 from flows.recipes import INTAKE, SINKS, Recipe, Step
 from flows.summary import ItemResult, Reason
 from tasks.compose import ComposeConfig, compose

@@ -4,45 +4,25 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from datasets.assets import asset_path
+from datasets.assets import asset_path, copy_asset
 from datasets.errors import OutputDamagedError, OutputIncompleteError, PipelineError, StorageUnavailableError
 from datasets.identity import digest_file
 from datasets.ledger import ErrorRecord, OutputRecord
 from datasets.outputs import OutputPlace, StoredFile
 from datasets.storage import part_name
-from flows.recipes import Recipe, Step
+from flows.journey_state import Journey
+from flows.provenance import keep_recipe_files, put_beside, record_deliveries
+from flows.recipes import Step
+from flows.signing import signed
 from flows.summary import Delivered, ItemResult, Reason
 from tasks.context import RunStoppedError, current_run
 from tasks.encoding import Published
-from tasks.stage import StageOutcome
 
 DAMAGED = (OutputDamagedError, OutputIncompleteError)
 MOST_REPAIRS = 8  # ways through the recipe in which something stored turned out damaged; then the disk is to blame
-
-
-@dataclass
-class Journey:
-    """The state of one item on its way.
-
-    Attributes:
-        expected: Stages that it will go through in all.
-        at: The stage it is at.
-        asset: Digest of its source, once that is known.
-    """
-
-    item: str
-    source: str
-    recipe: Recipe
-    out: Path
-    expected: int
-    at: str
-    asset: str | None = None
-    stages: list[StageOutcome] = field(default_factory=list)
-    delivered: list[Delivered] = field(default_factory=list)
 
 
 def repaired(begin: Callable[[], Journey], travel: Callable[[Journey], ItemResult]) -> ItemResult:
@@ -121,14 +101,20 @@ def deliver(journey: Journey, step: Step, files: Sequence[Published]) -> None:
     """Put files where the user wants them and note them in the ledger."""
     run = current_run()
     number = f"-{step.number}" if step.number > 1 else ""
+    put: list[Delivered] = []
     for file in files:
         extension = file.stored.rsplit(".", 1)[1]
         path = journey.out / f"{journey.item}-{file.role}{number}{file.suffix}.{extension}"
-        _put(OutputPlace(run.storage, file.fingerprint), file, path)
-        journey.delivered.append(Delivered(path, file))
+        final = signed(journey, file)
+        _put(OutputPlace(run.storage, file.fingerprint), final, path)
+        put.append(Delivered(path, final))
+    journey.delivered.extend(put)
+    kept = keep_recipe_files(run.storage, journey.stage_configs)
     with run.ledger.session(run.storage.tenant) as session:
-        for delivered in journey.delivered[-len(files) :]:
+        for delivered in put:
             session.record_output(_output_record(run.run_id, journey.item, delivered))
+        records = record_deliveries(session, journey, put, kept)
+    put_beside(put, records)
 
 
 def _put(place: OutputPlace, file: Published, path: Path) -> None:
@@ -143,7 +129,10 @@ def _put(place: OutputPlace, file: Published, path: Path) -> None:
         if path.is_file() and path.stat().st_size == file.bytes and digest_file(path) == file.sha256:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        place.copy_file(file.stored, StoredFile(file.sha256, file.bytes), part)
+        if file.unsigned_sha256 is None:
+            place.copy_file(file.stored, StoredFile(file.sha256, file.bytes), part)
+        else:
+            copy_asset(place.storage, file.sha256, part)
         part.replace(path)
     except OSError as error:
         raise StorageUnavailableError(

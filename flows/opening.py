@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.ledger import Ledger, open_ledger
+from datasets.lineage.keys import KeyFolder
 from datasets.probe import FALLBACK, probed
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
@@ -61,6 +62,8 @@ def open_run(
     run_id: str, settings: Settings, order: Order, recipe: Recipe, progress: Progress, *, dry: bool = False
 ) -> Iterator[RunContext]:
     """The means of a run, current in this thread until the block ends."""
+    if settings.signing_key is not None:
+        KeyFolder(settings.signing_key).check()
     storage, ledger = open_books(settings)
     storage = storage if dry else _checked(storage, progress)
     models = choose_models(settings, order, recipe)

@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed
 
 from datasets.errors import SettingsError
+from datasets.lineage.outbox import draining
 from datasets.settings import Settings
 from datasets.storage import sweep_parts
 from flows.artifacts import publish_artifacts
@@ -69,8 +70,9 @@ def work(
             items = _process_all(run, process, list(zip(names, order.sources, strict=True)))
         summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun)
         end_run(run, summary)
-        summary = write_report(run, summary, order.out_folder)
-        publish_artifacts(run, summary)
+        with draining(run.ledger, run.storage, settings):
+            summary = write_report(run, summary, order.out_folder)
+            publish_artifacts(run, summary)
     return summary
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
+from functools import cache
+from importlib.metadata import version
 from typing import Literal, cast, get_args
 
 from datasets.errors import ModelUnknownError
@@ -10,6 +11,7 @@ from model_blocks.registry import Capability, ModelFacts, Precision, Purpose, fi
 
 Policy = Literal["auto", "official", "embedded"]
 Selection = str | Mapping[str, str]
+installed_version = cache(version)  # which reads a file each time, for milliseconds
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ class Published:
         role: cutout, packshot, enlarged, composed, thumbnail, ...
         suffix: What follows item and role in the file's name, for roles with several files.
         stored: Name of the file in the stage's output.
+        unsigned_sha256: Of a signed file, the digest of the one in the stage's output.
+        signed_by: Digest of the certificates that it was signed with.
     """
 
     role: str
@@ -33,6 +35,8 @@ class Published:
     fingerprint: str
     suffix: str = ""
     extra: dict[str, object] = field(default_factory=dict)
+    unsigned_sha256: str | None = None
+    signed_by: str | None = None
 
 
 def read_published(place: OutputPlace, file: Published) -> bytes:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from datasets.errors import PipelineError
 from datasets.frames import FrameReader
@@ -67,7 +68,7 @@ class StageKey:
             for key in (*self.fused, self)
         ]
 
-    @property
+    @cached_property  # looking up the versions of a model's libraries takes milliseconds
     def fingerprint(self) -> str:
         return fingerprint(
             {
@@ -131,6 +132,7 @@ class StageOutcome:
     peak_bytes: int
     models: tuple[ModelRef, ...] = ()
     skipped: str | None = None
+    key: StageKey | None = None
 
     @property
     def model(self) -> str | None:
@@ -276,6 +278,7 @@ def _outcome(
         chunks=work.chunks if work else 0,
         peak_bytes=max(work.peak_bytes, peak_memory_bytes()) if work else 0,
         models=key.all_models,
+        key=key,
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select, upd
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
+from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.tables import json_ready, storable
@@ -20,7 +21,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession:
+class LedgerSession(LineageRows):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:

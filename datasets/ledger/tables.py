@@ -170,6 +170,38 @@ errors = Table(
     Index(None, "tenant_id", "run_id"),
 )
 
+lineage_records = Table(
+    "lineage_records",
+    metadata,
+    _tenant(),
+    Column("sha256", String(64), primary_key=True),
+    Column("core", String(64), primary_key=True),
+    Column("sealed", String(64), nullable=False),
+    Column("unsigned_sha256", String(64)),
+    Column("run_id", String(64), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("record", Text, nullable=False),
+    Column("recorded_at", UtcTime, nullable=False),
+    _run_key("lineage_records"),
+    Index(None, "tenant_id", "unsigned_sha256"),
+    Index(None, "tenant_id", "run_id"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _tenant(),
+    Column("event_id", String(64), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("recorded_at", UtcTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Words),
+    Column("delivered_at", UtcTime),
+    Index(None, "tenant_id", "delivered_at", "position"),
+)
+
 leases = Table(
     "leases",
     metadata,

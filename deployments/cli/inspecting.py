@@ -14,7 +14,8 @@ tenant_option = click.option("--tenant", default=None, help="Whose work is shown
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 
-def _echo(document: object, as_json: bool, lines: Callable[[], Any]) -> None:
+def print_document(document: object, as_json: bool, lines: Callable[[], Any]) -> None:
+    """A document as JSON on standard output, or as lines for a person."""
     if as_json:
         click.echo(json.dumps(document, indent=1, default=str))
         return
@@ -22,7 +23,8 @@ def _echo(document: object, as_json: bool, lines: Callable[[], Any]) -> None:
         click.echo(line)
 
 
-def _books(tenant: str | None) -> tuple["Settings", Any, Any]:
+def open_for_reading(tenant: str | None) -> tuple["Settings", Any, Any]:
+    """The tenant's settings, storage and ledger."""
     from datasets.ledger import open_ledger
     from datasets.settings import read_settings
     from datasets.storage import open_storage
@@ -42,7 +44,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
     """List the latest runs."""
     from deployments.cli.words import table
 
-    settings, _, ledger = _books(tenant)
+    settings, _, ledger = open_for_reading(tenant)
     with ledger.session(settings.tenant, read_only=True) as session:
         records = session.runs(limit=limit)
     document = [
@@ -66,7 +68,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
         )
         for record in records
     ]
-    _echo(document, as_json, lambda: table(("run", "started (UTC)", "recipe", "status", "items"), rows))
+    print_document(document, as_json, lambda: table(("run", "started (UTC)", "recipe", "status", "items"), rows))
     return 0
 
 
@@ -76,7 +78,7 @@ def runs(limit: int, tenant: str | None, as_json: bool) -> int:
 @json_option
 def show(run: str, tenant: str | None, as_json: bool) -> int:
     """Show one run: its items, outputs, stages and errors. RUN is the beginning of its id, or 'latest'."""
-    settings, _, ledger = _books(tenant)
+    settings, _, ledger = open_for_reading(tenant)
     with ledger.session(settings.tenant, read_only=True) as session:
         record = session.find_run(run)
         items, stages = session.items(record.run_id), session.stages(record.run_id)
@@ -126,7 +128,7 @@ def show(run: str, tenant: str | None, as_json: bool) -> int:
             for error in errors
         ],
     }
-    _echo(document, as_json, lambda: _lines(document))
+    print_document(document, as_json, lambda: _lines(document))
     return 0
 
 
@@ -162,7 +164,7 @@ def report(run: str, out: str, tenant: str | None) -> int:
     from datasets.storage import write_atomically
     from flows.reporting import page
 
-    _, storage, ledger = _books(tenant)
+    _, storage, ledger = open_for_reading(tenant)
     path = Path(out).absolute()
     write_atomically(path, page(ledger, storage, run, path))
     click.echo(f"wrote {path}")

@@ -14,6 +14,8 @@ import click
 from datasets import redaction
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from deployments.cli.inspecting import report, runs, show
+from deployments.cli.keys import keys
+from deployments.cli.lineage import lineage, rebuild, verify
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
 from deployments.cli.secrets import secrets
@@ -35,7 +37,7 @@ def stillmotion() -> None:
     """
 
 
-for command in (product, video, demo, runs, show, report, models, secrets):
+for command in (product, video, demo, runs, show, report, lineage, verify, rebuild, keys, secrets, models):
     stillmotion.add_command(command)
 
 

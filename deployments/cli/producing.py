@@ -124,11 +124,22 @@ def run(
     return run_product(sources, recipe, common, command=_command())
 
 
-def _hand_down(common: Common, server: ApiServer | None) -> None:
-    """What Prefect reads when it is first imported, and the settings that the flow reads for itself."""
+def prepare_flows(server: ApiServer | None) -> None:
+    """Make flows' bodies callable in this process: Prefect's quiet, its server up."""
+    _quiet(server)
+    if server is not None:
+        wait_until_ready(server)
+
+
+def _quiet(server: ApiServer | None) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ.update(environment(server) if server is not None else {})
+
+
+def _hand_down(common: Common, server: ApiServer | None) -> None:
+    """What Prefect reads when it is first imported, and the settings that the flow reads for itself."""
+    _quiet(server)
     os.environ["STILLMOTION_TENANT"] = common.settings.tenant
     os.environ["STILLMOTION_DEVICE"] = common.settings.device
     os.environ["STILLMOTION_WORKERS"] = str(common.settings.workers)

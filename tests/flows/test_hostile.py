@@ -77,7 +77,8 @@ def test_every_hostile_file_meets_its_behaviour_and_the_good_ones_are_delivered(
         check_refused(items[name], code)
     for name, size in DELIVERED.items():
         check_delivered(items[name], size, NOTICED.get(name))
-    assert {path.parent for path in (tmp_path / "out").rglob("*")} == {tmp_path / "out"}
+    folders = {path.parent for path in (tmp_path / "out").rglob("*")}
+    assert folders == {tmp_path / "out", tmp_path / "out" / "provenance"}
 
 
 def check_refused(item: ItemResult, code: str) -> None:
@@ -110,7 +111,7 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     summary = run(paths, tmp_path / "out")
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert summary.exit_status == 0
-    assert len(made) == 4
+    assert len(made) == 5  # three pictures, the report, the folder of records
     assert not any(part in name for name in made for part in ("/", "$", ";", "%", "#", " "))
     assert not any(name.startswith(("-", ".")) for name in made)
     assert not list(tmp_path.rglob("pwned*"))

@@ -1,0 +1,50 @@
+"""A record as a tree that a person reads: from the file back to the original bytes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from datasets.identity import canonical_json
+from datasets.lineage.record import Link, chain_of, subject_of
+
+SHORT = 12  # digits of a digest
+
+
+def tree_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of the tree: the file, what made it, and below every stage what it was made of."""
+    name, sha256 = subject_of(record)
+    predicate = record["predicate"]
+    details, published = predicate["runDetails"], predicate["stillmotion_published"]
+    yield f"{name}  {published['role']}  sha256 {sha256}"
+    if published.get("unsigned_sha256"):
+        yield f"  signed; made of the unsigned file sha256 {published['unsigned_sha256']}"
+    version, invocation = details["builder"]["version"]["stillmotion"], details["metadata"]["invocationId"]
+    yield f"  by stillmotion {version}, run {invocation}, {details['metadata']['finishedOn']}"
+    links = {link.fingerprint: link for link in chain_of(record)}
+    materials = {each["digest"]["sha256"]: each for each in predicate["buildDefinition"]["resolvedDependencies"]}
+    yield from _stage(published["fingerprint"], links, materials, "  ")
+    for skipped in published["skipped"]:
+        yield f"  {skipped['stage']} was skipped: {skipped['reason']}"
+
+
+def _stage(digest: str, links: Mapping[str, Link], materials: Mapping[str, Any], indent: str) -> Iterator[str]:
+    link = links[digest]
+    yield f"{indent}└─ {link.stage} v{link.version}  {digest[:SHORT]}  {canonical_json(link.parameters)}"
+    below = f"{indent}   "
+    for model in link.models:
+        yield f"{below}model {_model(model, materials)}"
+    if link.libraries:
+        yield f"{below}with {', '.join(f'{name} {version}' for name, version in sorted(link.libraries.items()))}"
+    for kind, source in link.inputs:
+        if kind == "output":
+            yield from _stage(source, links, materials, below)
+        else:
+            name = materials.get(source, {}).get("name") or kind
+            yield f"{below}└─ {kind} {name}  sha256 {source}"
+
+
+def _model(model: Mapping[str, Any], materials: Mapping[str, Any]) -> str:
+    weights = str(model["weights"])
+    if not weights:
+        return f"{model['name']} v{model['version']} (no weights)"
+    licence = materials.get(weights, {}).get("annotations", {}).get("licence", "unknown")
+    return f"{model['name']} v{model['version']}  weights sha256 {weights}  licence {licence}"
