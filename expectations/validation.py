@@ -73,7 +73,7 @@ class Validator:
     def _validate(self, columns: Columns, count: int) -> Sequence[Any]:
         definition = self._batches()
         import great_expectations as gx
-        import pandas as pd  # type: ignore[import-untyped]
+        import pandas as pd
         from great_expectations.exceptions.exceptions import GreatExpectationsError
 
         if self._suite is None:

@@ -46,7 +46,7 @@ def sign_file(source: Path, target: Path, keys: KeyFolder, *, trained: bool, fac
         SigningError: The format cannot be signed, or the key does not do.
         SettingsError: The key cannot be read.
     """
-    import c2pa  # type: ignore[import-untyped]
+    import c2pa
 
     mime = mime_of(source)
     if mime is None:
