@@ -393,7 +393,9 @@ def test_no_state_is_skipped_and_none_left_twice(desk: Desk, state: str) -> None
         assert (desk.find(purchase.purchase_key), desk.budgets()) == before, name
 
 
-@pytest.mark.parametrize(("state", "step"), [(state, step) for state, steps in ALLOWED.items() for step in sorted(steps)])
+@pytest.mark.parametrize(
+    ("state", "step"), [(state, step) for state, steps in ALLOWED.items() for step in sorted(steps)]
+)
 def test_every_step_that_is_allowed_is_taken_once(desk: Desk, state: str, step: str) -> None:
     purchase = reach(desk, state)
     with desk.ledger.spending("anna", clock=desk.clock) as session:
