@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 # Of glibc's malloc.h; other C libraries have no such settings.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-SMALLEST_MAPPED = 1 << 22  # bytes; a block from this size on is mapped for itself, and gone when it is freed
+SMALLEST_MAPPED = 1 << 21  # bytes; a block from this size on is mapped for itself, and gone when it is freed
 KEPT = 1 << 24  # bytes that stay at the heap's end when they are freed
 LARGEST_KEPT = 1 << 28  # bytes of a block, and of the heap's end, that a worker keeps
 

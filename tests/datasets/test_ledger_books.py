@@ -85,7 +85,8 @@ class Books(RuleBasedStateMachine):
             session.finish_item(key[1], name, status, reasons, digest)
         items = self.items.get(key, {})
         if name in items:
-            items[name] = replace(items[name], status=status, reasons=reasons, asset_digest=digest)
+            percent = 100.0 if status == "delivered" else items[name].percent
+            items[name] = replace(items[name], status=status, reasons=reasons, asset_digest=digest, percent=percent)
 
     @rule(key=known, at=MOMENTS, seconds=st.floats(0, 1e9), peak=st.none() | st.integers(0, 2**62), name=NAMES)
     def record_stage(self, key: Key, at: datetime, seconds: float, peak: int | None, name: str) -> None:
