@@ -1,6 +1,5 @@
 """Sessions of the ledger: what is written comes back, to the tenant that wrote it and to nobody else."""
 
-import inspect
 import json
 import os
 import subprocess
