@@ -1,6 +1,7 @@
 """Clips with motion, noise and sound, written by the tests themselves."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,3 +61,10 @@ def _tone(number: int) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(np.sin(at * 2764.6).astype(np.float32)[None] * 0.3, format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = SAMPLES, number * count, Fraction(1, SAMPLES)
     return frame
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder in which a run is at work: what goes away while one looks is looked for again."""
+    while True:
+        with suppress(FileNotFoundError):
+            return list(folder.rglob(pattern))

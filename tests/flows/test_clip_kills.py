@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from flows.video_order import VideoOrder
 from tasks import decode as decoding
 from tasks import decode_writing
 from tasks.ops.video.reading import Clip
-from tests.flows.clip_files import save_moving_clip
+from tests.flows.clip_files import found, save_moving_clip
 from tests.flows.commands import delivered, video_command, wait_for_line
 
 STAGES = [
@@ -47,28 +48,30 @@ def _recipe(folder: Path) -> str:
 
 def _marked_writes(store: Path) -> dict[str, int]:
     """When every chunk and segment that counts as finished was written, in nanoseconds, by its path."""
-    found: dict[str, int] = {}
-    for mark in store.rglob("marks/*.json"):
+    times: dict[str, int] = {}
+    for mark in found(store, "marks/*.json"):
         output, key = mark.parents[1], mark.stem
         t, y, x = key.split(".")
         for chunk in (*output.glob(f"frames.zarr/pixels/c/{t}/{y}/{x}/0"), *output.glob(f"frames.zarr/*/c/{t}/0/0")):
-            found[str(chunk)] = chunk.stat().st_mtime_ns
-    for segment in store.rglob("segments/*.mkv"):
+            with suppress(FileNotFoundError):  # the run is at work
+                times[str(chunk)] = chunk.stat().st_mtime_ns
+    for segment in found(store, "segments/*.mkv"):
         if (segment.parents[1] / NOTES / f"{segment.name}.json").exists():
-            found[str(segment)] = segment.stat().st_mtime_ns
-    return found
+            with suppress(FileNotFoundError):
+                times[str(segment)] = segment.stat().st_mtime_ns
+    return times
 
 
 def _unmarked(store: Path) -> int:
     """Chunks that lie in the store without counting: they are written again."""
     marked = _marked_writes(store)
-    found = {
+    unmarked = {
         (output, path.relative_to(output / "frames.zarr").parts[2:-1])
         for output in (marks.parent for marks in store.rglob("marks"))
         for path in output.glob("frames.zarr/*/c/**/*")
         if path.is_file() and path.parts[-4] not in TIMES and path.parts[-3] not in TIMES and str(path) not in marked
     }
-    return len(found)
+    return len(unmarked)
 
 
 def _strays(folder: Path) -> list[Path]:
@@ -165,7 +168,7 @@ def _wait_for_more(store: Path, before: dict[str, int], running: "subprocess.Pop
 
 
 def _wait_for(store: Path, sign: str, pid: int) -> None:
-    while not list(store.rglob(sign)):
+    while not found(store, sign):
         assert psutil.pid_exists(pid)
         time.sleep(0.02)
 

@@ -16,6 +16,7 @@ from flows.summary import ItemResult
 from flows.video import run_video
 from flows.video_order import VideoOrder
 from tasks.ops.video.reading import Clip
+from tests.flows.clip_files import found
 from tests.flows.commands import delivered
 from tests.shared_data import fixture
 
@@ -91,8 +92,8 @@ def test_later_stages_work_while_the_clip_is_being_decoded(
     store = clip.parent / "store-early"
 
     def begun() -> bool:
-        segment = any(store.rglob("segments/*.mkv"))
-        return segment and (recipe == "encode" or any(store.rglob("frames.zarr/pixels/c/*/0/0/0")))
+        segment = any(found(store, "segments/*.mkv"))
+        return segment and (recipe == "encode" or any(found(store, "frames.zarr/pixels/c/*/0/0/0")))
 
     pausing_at(72, begun, monkeypatch)
     item = run(clip, RECIPES[recipe], "early", workers)
