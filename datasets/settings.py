@@ -1,7 +1,7 @@
 """Settings from the environment (``STILLMOTION_*``) and ``.env``, read once at the edge and handed down as values."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import platformdirs
@@ -57,6 +57,21 @@ class Settings(BaseSettings):
     lineage_url: str = Field(
         default="",
         description="HTTP address that takes OpenLineage events, as Marquez does; empty: a file in the storage.",
+    )
+    place_service: str = Field(
+        default="", description="The paid image service: name of a saved Prefect block, or path of a JSON file."
+    )
+    paid_calls: int = Field(default=8, ge=1, le=64, description="Calls to a paid service that may be on their way.")
+    service_patience_s: float = Field(
+        default=900.0, ge=0, description="How long an item waits for a paid service that is away, in seconds."
+    )
+    unknown_outcomes: Literal["hold", "resend_once"] = Field(
+        default="hold",
+        description="Where a paid service may have charged and cannot be asked: hold it, or send it again once.",
+    )
+    gates: dict[str, dict[str, dict[str, Any] | None]] = Field(
+        default_factory=dict,
+        description="JSON: what this tenant's gates want different, by gate and expectation.",
     )
     signing_key: Path | None = Field(
         default=None, description="Folder made by `stillmotion keys make`; published files are signed with its key."

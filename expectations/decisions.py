@@ -31,6 +31,11 @@ class ExpectationResult:
     success: bool | None
     skipped: bool = False
 
+    @property
+    def sentence(self) -> str:
+        """What was seen and what was asked for."""
+        return f"{self.expectation}: {self.measure} is {_shown(self.observed)}, expected {_asked(self.bound)}"
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -73,11 +78,9 @@ class Decision:
     @property
     def reasons(self) -> list[str]:
         """A sentence for every expectation that failed or could not be evaluated."""
-        failed = [
-            f"{each.expectation}: {each.measure} is {_shown(each.observed)}, expected {_asked(each.bound)}"
-            for each in self.failed
+        return [each.sentence for each in self.failed] + [
+            f"{each.expectation}: {each.measure} is not known" for each in self.unknown
         ]
-        return failed + [f"{each.expectation}: {each.measure} is not known" for each in self.unknown]
 
     def to_json(self) -> dict[str, object]:
         """As JSON-ready values."""

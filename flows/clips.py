@@ -94,7 +94,7 @@ def plan_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, out
         journey.nodes = nodes_of(recipe, reading, probe.asset)
         refuse_plan(journey.nodes, probe, reading, keep=recipe.keep)
     except PipelineError as error:
-        return result(journey, "failed", Reason.of_error(error), DECODE)
+        return result(journey, "failed", Reason.of_error(error), failed_at=DECODE)
     missing = ", ".join(node.key.label for node in needed(journey.nodes))
     if missing:
         reason = Reason("would_compute", f"Would be computed: {missing}.", {"stages": missing}, "plan")

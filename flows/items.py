@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from datasets.errors import PipelineError
+from flows.guarding import pass_gate, place_step
 from flows.journey import deliver, guarded, repaired, result
 from flows.journey_state import Journey
 from flows.recipes import INTAKE, SINKS, Recipe, Step
@@ -10,9 +11,12 @@ from flows.summary import ItemResult, Reason
 from tasks.compose import ComposeConfig, compose
 from tasks.context import current_run
 from tasks.cutout import CutoutConfig, cutout
+from tasks.ends import NotDeliveredError
+from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.intake import intake
 from tasks.local import LocalStage, local_stage
+from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig, publish, published
 from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
@@ -23,7 +27,7 @@ class _Journey(Journey):
     """The way of one photograph: a small graph of pictures."""
 
     def __init__(self, item: str, source: str, recipe: Recipe, out: Path) -> None:
-        super().__init__(item, source, recipe, out, len(grouped(recipe)) + 1, INTAKE)
+        super().__init__(item, source, recipe, out, stages_of(recipe), INTAKE)
         self.pictures: dict[str, Picture] = {}
 
     def keep(self, name: str, outcome: StageOutcome) -> None:
@@ -59,7 +63,7 @@ def plan_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
     """What of an item's way is in the store already, and which stages would be computed."""
     journey = _Journey(item, source, recipe, out)
     groups = grouped(recipe)
-    names = [INTAKE, *("+".join(step.config.stage_name for step in group) for group in groups)]
+    names = [INTAKE, *(name for group in groups for name in _names(group))]
     try:
         journey.keep(INTAKE, intake(item, source))
         for group in groups:
@@ -68,9 +72,22 @@ def plan_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
         missing = ", ".join(names[len(journey.stages) :])
         reason = Reason("would_compute", f"Would be computed: {missing}.", {"stages": missing}, "plan")
         return result(journey, "planned", reason)
+    except NotDeliveredError as end:
+        return result(journey, end.status, *Reason.of_end(end))
     except PipelineError as error:
-        return result(journey, "failed", Reason.of_error(error), INTAKE)
+        return result(journey, "failed", Reason.of_error(error), failed_at=INTAKE)
     return result(journey, "planned", Reason("unchanged", "Everything is in the store already.", {}, "plan"))
+
+
+def _names(group: tuple[Step, ...]) -> list[str]:
+    """What a group's stages are called."""
+    gate = isinstance(group[-1].config, GateConfig)
+    return ["measure", "gate"] if gate else ["+".join(step.config.stage_name for step in group)]
+
+
+def stages_of(recipe: Recipe) -> int:
+    """How many stages an item goes through: a gate measures and decides."""
+    return 1 + sum(len(_names(group)) for group in grouped(recipe))
 
 
 def grouped(recipe: Recipe) -> list[tuple[Step, ...]]:
@@ -104,6 +121,10 @@ def _run_group(journey: _Journey, group: tuple[Step, ...]) -> None:
         if len(group) > 1:
             _run_group(journey, group[1:])
         return
+    if isinstance(last.config, GateConfig):
+        for outcome in pass_gate(journey, last, journey.pictures):
+            journey.keep(last.name, outcome)
+        return
     journey.keep(last.name, _run_steps(journey, group, source))
     if isinstance(last.config, SINKS) and not current_run().dry:
         _deliver(journey, last, journey.stages[-1])
@@ -116,6 +137,8 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
             return cutout(journey.item, source, config)
         case ComposeConfig():
             return compose(journey.item, source, config)
+        case PlaceConfig():
+            return place_step(journey, group[0], journey.pictures)
         case PublishConfig():
             return publish(journey.item, source, config)
         case ThumbnailsConfig():

@@ -20,6 +20,7 @@ from flows.signing import signed
 from flows.summary import Delivered, ItemResult, Reason
 from tasks.context import RunStoppedError, current_run
 from tasks.encoding import Published
+from tasks.ends import NotDeliveredError
 
 DAMAGED = (OutputDamagedError, OutputIncompleteError)
 MOST_REPAIRS = 8  # ways through the recipe in which something stored turned out damaged; then the disk is to blame
@@ -48,6 +49,8 @@ def guarded(journey: Journey, steps: Callable[[], None]) -> ItemResult:
         steps()
     except (*DAMAGED, RunStoppedError):
         raise
+    except NotDeliveredError as end:
+        return ended(journey, end)
     except PipelineError as error:
         return failed(journey, Reason.of_error(error))
     except Exception as error:
@@ -177,21 +180,31 @@ def failed(journey: Journey, reason: Reason) -> ItemResult:
     with run.ledger.session(run.storage.tenant) as session:
         session.record_error(error)
     run.progress.dropped(journey.item, journey.expected - len(journey.stages))
-    return result(journey, "failed", reason, journey.at)
+    return result(journey, "failed", reason, failed_at=journey.at)
 
 
-def result(journey: Journey, status: str, reason: Reason | None = None, failed_at: str | None = None) -> ItemResult:
+def ended(journey: Journey, end: NotDeliveredError) -> ItemResult:
+    """The end of an item on purpose: stopped, deferred or held. The rest of its stages will not come."""
+    run = current_run()
+    run.refuse_if_stopping()
+    run.progress.dropped(journey.item, journey.expected - len(journey.stages))
+    return result(journey, end.status, *Reason.of_end(end))
+
+
+def result(journey: Journey, status: str, *reasons: Reason, failed_at: str | None = None) -> ItemResult:
     """What became of an item, with everything its owner should know, said once."""
     told: dict[tuple[str, str], Reason] = {}
     for stage in journey.stages:
         for notice in stage.notices:
             told.setdefault((notice.code, notice.message), Reason.of_notice(notice))
+    for warning in journey.warnings:
+        told.setdefault((warning.code, warning.message), warning)
     return ItemResult(
         item=journey.item,
         source=journey.source,
         status=status,
         asset=journey.asset,
-        reasons=((reason,) if reason else ()) + tuple(told.values()),
+        reasons=(*reasons, *told.values()),
         outputs=tuple(journey.delivered),
         stages=tuple(journey.stages),
         failed_at=failed_at,

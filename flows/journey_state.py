@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.recipes import Recipe
-from flows.summary import Delivered
+from flows.summary import Delivered, Reason
 from tasks.config import StageConfig
 from tasks.stage import StageKey, StageOutcome
 
@@ -20,6 +20,7 @@ class Journey:
         asset: Digest of its source, once that is known.
         guardrails: Results of checks that go into the records of its files.
         charges: What was paid for it; goes there, too.
+        warnings: What gates found and let pass.
     """
 
     item: str
@@ -33,6 +34,7 @@ class Journey:
     delivered: list[Delivered] = field(default_factory=list)
     guardrails: list[dict[str, object]] = field(default_factory=list)
     charges: list[dict[str, object]] = field(default_factory=list)
+    warnings: list[Reason] = field(default_factory=list)
 
     @property
     def stage_configs(self) -> list[StageConfig]:

@@ -1,10 +1,11 @@
 """Opening what a run needs: storage, ledger, workers, models. Everything that can be refused is refused here."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.ledger import Ledger, open_ledger
 from datasets.lineage.keys import KeyFolder
@@ -20,8 +21,12 @@ from model_blocks.weight_files import find_weights, look
 from tasks.chunks import Limits
 from tasks.context import RunContext, within_run
 from tasks.executor import open_executor
+from tasks.gate_keeper import GateKeeper
 from tasks.plan import memory_limit
 from tasks.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from tasks.buying import PaidService
 
 _PROGRESS: ContextVar[Progress] = ContextVar("stillmotion_progress")
 
@@ -67,11 +72,25 @@ def open_run(
     storage, ledger = open_books(settings)
     storage = storage if dry else _checked(storage, progress)
     models = choose_models(settings, order, recipe)
-    with open_executor(settings, storage) as executor:
+    service = _service(settings, ledger, run_id) if recipe.is_paid else None
+    with open_executor(settings, storage) as executor, closing(GateKeeper(items_at_once(settings, recipe))) as gates:
         limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
-        context = RunContext(run_id, settings, storage, ledger, executor, limits, progress, models, dry)
+        context = RunContext(
+            run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates
+        )
         with within_run(context):
             yield context
+
+
+def items_at_once(settings: Settings, recipe: Recipe) -> int:
+    """How many items are on their way: one for each worker, and those that wait for an answer of a paid service."""
+    return settings.workers + (settings.paid_calls if recipe.is_paid else 0)
+
+
+def _service(settings: Settings, ledger: Ledger, run_id: str) -> "PaidService":
+    from flows.services import open_service
+
+    return open_service(settings, ledger, run_id)
 
 
 def choose_models(settings: Settings, order: Order, recipe: Recipe) -> dict[str, ModelRef]:

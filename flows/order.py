@@ -24,7 +24,9 @@ class Order(BaseModel, ABC):
     )
     purpose: Purpose = Field(default="commercial", description="What the results are for; licences are checked.")
     keep: bool = Field(default=False, description="Store every stage's result, also where stages could share a pass.")
-    budget_usd: float | None = Field(default=None, ge=0, description="Most that may be spent; no stage here costs any.")
+    budget_usd: float | None = Field(
+        default=None, ge=0, description="Most that the run may spend, in US dollars; empty: no cap of its own."
+    )
     command: str | None = Field(default=None, description="How the run was asked for, shown in the report.")
 
     @property

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 
 from datasets.settings import Settings, read_settings
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
-from flows.items import grouped, plan_item, process_item
+from flows.items import plan_item, process_item, stages_of
 from flows.order import ProductOrder
 from flows.recipes import Recipe, parse_recipe
 from flows.summary import RunSummary
@@ -42,7 +42,7 @@ def run_product(order: ProductOrder, settings: Settings) -> RunSummary:
         recipe,
         settings,
         lambda item, source: process_item(item, source, recipe, order.out_folder),
-        stages=len(grouped(recipe)) + 1,
+        stages=stages_of(recipe),
     )
 
 

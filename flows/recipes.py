@@ -10,17 +10,27 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from datasets.errors import RecipeError
+from expectations.suites import suite
 from model_blocks.registry import Capability
 from tasks.compose import ComposeConfig
 from tasks.config import Condition, StageConfig
 from tasks.cutout import CutoutConfig
+from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig
+from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig
 from tasks.thumbnails import ThumbnailsConfig
 from tasks.upscale import UpscaleConfig
 
 StageSpec = Annotated[
-    CutoutConfig | UpscaleConfig | GradeConfig | ComposeConfig | PublishConfig | ThumbnailsConfig,
+    CutoutConfig
+    | UpscaleConfig
+    | GradeConfig
+    | ComposeConfig
+    | GateConfig
+    | PlaceConfig
+    | PublishConfig
+    | ThumbnailsConfig,
     Field(discriminator="stage"),
 ]
 StageList = TypeAdapter(tuple[StageSpec, ...])
@@ -30,7 +40,7 @@ _NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
     CutoutConfig: ("segment", "matte"),
     UpscaleConfig: ("upscale",),
 }
-_MAKES: dict[type[StageConfig], str] = {CutoutConfig: "cutout", UpscaleConfig: "enlarged"}
+_MAKES: dict[type[StageConfig], str] = {CutoutConfig: "cutout", UpscaleConfig: "enlarged", PlaceConfig: "placed"}
 SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it
 
 
@@ -42,6 +52,7 @@ class RecipeName(StrEnum):
     ENLARGE = "enlarge"
     THUMBNAILS = "thumbnails"
     COMPLETE = "complete"
+    HERO = "hero"
 
 
 CANVAS_READY = UpscaleConfig(long_side=2400, factor=4, when=Condition(fact="long_side", below=2000))
@@ -66,6 +77,18 @@ NAMED: dict[RecipeName, tuple[StageConfig, ...]] = {
         ThumbnailsConfig(input="shot"),
         UpscaleConfig(id="large", input=INTAKE, factor=2),
         PublishConfig(),
+    ),
+    RecipeName.HERO: (
+        GateConfig(gate="intake"),
+        CutoutConfig(),
+        CANVAS_READY.model_copy(update={"id": "product"}),
+        GateConfig(gate="spend"),
+        PlaceConfig(id="scene"),
+        GateConfig(gate="delivery"),
+        PublishConfig(format="jpeg"),
+        ThumbnailsConfig(),
+        ComposeConfig(input="product"),
+        PublishConfig(format="jpeg"),
     ),
 }
 
@@ -103,6 +126,24 @@ class Recipe:
     steps: tuple[Step, ...]
     capabilities: tuple[Capability, ...] = ()
     keep: bool = False
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it has a stage that costs money."""
+        return any(isinstance(step.config, PlaceConfig) for step in self.steps)
+
+    def way_to(self, name: str) -> list[Step]:
+        """The steps whose pictures lead to a step's, itself first."""
+        steps = {step.name: step for step in self.steps}
+        way = list[Step]()
+        while name in steps:
+            way.append(steps[name])
+            name = steps[name].source
+        return way
+
+    def from_on(self, first: Step) -> tuple[Step, ...]:
+        """A step and all that come after it."""
+        return self.steps[self.steps.index(first) :]
 
     def consumers(self, name: str) -> int:
         """How many steps take the picture of a step."""
@@ -163,9 +204,28 @@ def check_recipe(title: str, stages: Sequence[StageConfig]) -> Recipe:
     """Resolve the inputs of a list of stages for photographs and check that it delivers something.
 
     Raises:
-        RecipeError: A name is given twice, an input is not known yet, or nothing is delivered.
+        RecipeError: A name is given twice, an input is not known yet, nothing is delivered, or a paid stage is not
+            guarded.
     """
-    return resolve(title, stages, first=INTAKE, sinks=SINKS, role=_role, needs=_needs)
+    recipe = resolve(title, stages, first=INTAKE, sinks=SINKS, role=_role, needs=_needs)
+    for step in recipe.steps:
+        _refuse_unguarded(recipe, step)
+    return recipe
+
+
+def _refuse_unguarded(recipe: Recipe, step: Step) -> None:
+    """Nothing is paid for before a gate has looked at it, and a comparison needs something to compare with."""
+    config = step.config
+    guards = [each.config.gate for each in recipe.way_to(step.source) if isinstance(each.config, GateConfig)]
+    if isinstance(config, PlaceConfig) and "spend" not in guards:
+        raise RecipeError(
+            f"the paid stage {step.name!r} has no gate before it; put {{'stage': 'gate', 'gate': 'spend'}} there",
+            stage=step.name,
+        )
+    if isinstance(config, GateConfig):
+        suite(config.gate, {config.gate: config.thresholds})  # refuses what does not hold
+        if config.cutout is not None and config.cutout not in (INTAKE, *(each.name for each in recipe.steps)):
+            raise RecipeError(f"the gate {step.name!r} compares with {config.cutout!r}, which no stage makes")
 
 
 Role = Callable[[StageConfig, str, Mapping[str, Step]], str]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from datasets.errors import PipelineError
 from datasets.notices import Notice
+from flows.sums import Money
 from tasks.encoding import Published
+from tasks.ends import NotDeliveredError
 from tasks.stage import StageOutcome
 
 EXIT_STATUS = {
@@ -35,6 +37,14 @@ class Reason:
     @classmethod
     def of_error(cls, error: PipelineError) -> "Reason":
         return cls(error.code, error.message, error.facts, "error")
+
+    @classmethod
+    def of_end(cls, end: NotDeliveredError) -> tuple["Reason", ...]:
+        """Why an item was stopped, deferred or is held; a gate may have several reasons."""
+        found = end.facts.get("reasons")
+        if not isinstance(found, list):
+            return (cls.of_error(end),)
+        return tuple(cls(each["code"], each["message"], each["facts"], each["level"]) for each in found)
 
     def to_json(self) -> dict[str, object]:
         return {"code": self.code, "message": self.message, "facts": self.facts, "level": self.level}
@@ -94,6 +104,7 @@ class RunSummary:
     seconds: float
     report: str | None = None
     status: str = field(default="")
+    money: Money = field(default_factory=Money)
 
     def __post_init__(self) -> None:
         if not self.status:
@@ -117,8 +128,9 @@ class RunSummary:
                 for stage in item.stages
                 if stage.skipped
             ],
-            "cost_usd": 0.0,
-            "avoided_usd": 0.0,
+            "cost_usd": self.money.spent,
+            "avoided_usd": self.money.avoided_net,
+            "money": self.money.to_json(),
             "report": self.report,
         }
 

@@ -17,7 +17,8 @@ from datasets.settings import Settings
 from datasets.storage import sweep_parts
 from flows.artifacts import publish_artifacts
 from flows.bookkeeping import alive, begin_run, end_run
-from flows.opening import open_run, progress_of_caller
+from flows.money import money_of_run, set_run_budget
+from flows.opening import items_at_once, open_run, progress_of_caller
 from flows.order import Order
 from flows.recipes import Recipe
 from flows.reporting import write_report
@@ -63,12 +64,15 @@ def work(
         run.storage.sweep()
         sweep_parts(order.out_folder)
         begin_run(run, flow, order, recipe, names)
+        set_run_budget(run, order)
         run.progress.expect(len(names) * stages)
         if isinstance(progress, Attached):
             progress.attach(run)
         with alive(run):
-            items = _process_all(run, process, list(zip(names, order.sources, strict=True)))
-        summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun)
+            at_once = max(run.executor.workers, items_at_once(settings, recipe))
+            items = _process_all(run, process, list(zip(names, order.sources, strict=True)), at_once)
+        money = money_of_run(run.ledger, run.storage.tenant, run.run_id)
+        summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun, money=money)
         end_run(run, summary)
         with draining(run.ledger, run.storage, settings):
             summary = write_report(run, summary, order.out_folder)
@@ -110,9 +114,11 @@ def _make_folder(order: Order) -> None:
         ) from error
 
 
-def _process_all(run: RunContext, process: Process, items: Sequence[tuple[str, str]]) -> tuple[ItemResult, ...]:
-    """All items, as many at a time as there are workers; each thread carries the flow's context."""
-    pool = ThreadPoolExecutor(max_workers=run.executor.workers, thread_name_prefix="item")
+def _process_all(
+    run: RunContext, process: Process, items: Sequence[tuple[str, str]], at_once: int
+) -> tuple[ItemResult, ...]:
+    """All items, so many at a time; each thread carries the flow's context."""
+    pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="item")
     futures = [pool.submit(copy_context().run, _process, run, process, item, source) for item, source in items]
     try:
         return tuple(future.result() for future in futures)

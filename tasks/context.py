@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
+from typing import TYPE_CHECKING
 
 from datasets.errors import PipelineError
 from datasets.ledger import Ledger
@@ -15,8 +16,12 @@ from datasets.storage import Storage
 from model_blocks.choice import ModelRef
 from tasks.chunks import Limits
 from tasks.executor import Executor
+from tasks.gate_keeper import GateKeeper
 from tasks.growing import Growing
 from tasks.progress import Progress
+
+if TYPE_CHECKING:
+    from tasks.buying import PaidService
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class RunContext:
 
     A dry run takes outputs from the store, computes nothing and writes nothing. Once ``stopping`` is set, no stage
     begins any more. ``growing`` holds, by item and fingerprint, the frames that are being made and that another stage
-    may begin on; ``began`` says when stages did so, on the clock that measures and on the wall.
+    may begin on; ``began`` says when stages did so, on the clock that measures and on the wall. ``service`` is there if
+    the recipe has a paid stage; ``gates`` decide about pictures.
     """
 
     run_id: str
@@ -37,9 +43,17 @@ class RunContext:
     progress: Progress
     models: Mapping[str, ModelRef]
     dry: bool = False
+    service: "PaidService | None" = None
+    gates: GateKeeper = field(default_factory=GateKeeper)
     stopping: Event = field(default_factory=Event)
     growing: dict[tuple[str, str], Growing] = field(default_factory=dict)
     began: dict[tuple[str, str], tuple[float, datetime]] = field(default_factory=dict)
+
+    @property
+    def paid(self) -> "PaidService":
+        """The paid service of the run, opened where its recipe needs one."""
+        assert self.service is not None
+        return self.service
 
     def refuse_if_stopping(self) -> None:
         """Called before every stage and after every chunk.

@@ -5,6 +5,7 @@ Functions and their tasks are picklable and pass references; what comes back are
 
 import resource
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ class InProcess:
 
     def __init__(self, retries: int = 3) -> None:
         self._retries = retries
+        self._turn = threading.Lock()  # items that wait for a paid service do so beside the one that computes
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
@@ -55,7 +57,9 @@ class InProcess:
         """
         refuse_resources(resources, local_resources())
         for position, task in enumerate(tasks):
-            yield position, attempt(function, task, self._retries)
+            with self._turn:
+                result = attempt(function, task, self._retries)
+            yield position, result
 
 
 def local_resources() -> dict[str, float]:

@@ -15,6 +15,7 @@ from prefect.states import Completed
 
 from datasets.redaction import scrubbing
 from tasks.context import current_run
+from tasks.ends import NotDeliveredError
 from tasks.stage import StageOutcome
 
 Parameters = ParamSpec("Parameters")
@@ -26,9 +27,12 @@ def stage_task(name: str) -> Callable[[Stage[Parameters]], Stage[Parameters]]:
 
     def wrap(stage: Stage[Parameters]) -> Stage[Parameters]:
         @functools.wraps(stage)
-        def body(item: str, *args: Any, **kwargs: Any) -> StageOutcome | State[StageOutcome]:
-            with scrubbing():  # Prefect keeps an error's text
-                outcome = stage(item, *args, **kwargs)
+        def body(item: str, *args: Any, **kwargs: Any) -> StageOutcome | State[Any]:
+            try:
+                with scrubbing():  # Prefect keeps an error's text
+                    outcome = stage(item, *args, **kwargs)
+            except NotDeliveredError as end:
+                return Completed(name=end.status.title(), message=end.message, data=end)
             return outcome if not outcome.cached else _cached(outcome)
 
         prefect_task = task(
@@ -40,7 +44,10 @@ def stage_task(name: str) -> Callable[[Stage[Parameters]], Stage[Parameters]]:
             if current_run().dry:
                 return stage(item, *args, **kwargs)
             result = prefect_task(item, *args, **kwargs)
-            return cast("StageOutcome", value_of(result) if isinstance(result, State) else result)
+            value = value_of(result) if isinstance(result, State) else result
+            if isinstance(value, NotDeliveredError):
+                raise value
+            return cast("StageOutcome", value)
 
         return cast("Stage[Parameters]", call)
 

@@ -20,6 +20,7 @@ from datasets.notices import Notice
 from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, clear_damage, find_output
 from model_blocks.choice import ModelRef
 from tasks.context import RunContext, current_run
+from tasks.ends import NotDeliveredError
 from tasks.executor import peak_memory_bytes
 from tasks.growing import Growing
 
@@ -165,7 +166,10 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
         run.refuse_if_stopping()  # what fails while everything is being taken down says nothing about the item
         seconds = time.perf_counter() - begun
         _record_failure(run, item, key, error, seconds, started_at)
-        LOG.error("%s: %s failed after %.2f s: %s [%s]", item, key.label, seconds, error, error.code)  # noqa: TRY400
+        if isinstance(error, NotDeliveredError):
+            LOG.info("%s: %s ends after %.2f s, %s: %s [%s]", item, key.label, seconds, error.status, error, error.code)
+        else:
+            LOG.error("%s: %s failed after %.2f s: %s [%s]", item, key.label, seconds, error, error.code)  # noqa: TRY400
         raise
     outcome = _outcome(item, key, source, manifest, work, time.perf_counter() - begun)
     record_stage(run, outcome, key, started_at)

@@ -5,7 +5,9 @@ from datasets.ledger.beats import RunHeart
 from datasets.ledger.breaker import Allowed, Breaker, CircuitLimits, OpenUntil
 from datasets.ledger.budgets import EVERY_MONTH, Budget, month_scope, run_scope
 from datasets.ledger.engine import Ledger, open_ledger
+from datasets.ledger.gate_rows import GateRecord, QuarantineRecord
 from datasets.ledger.leases import Lease
+from datasets.ledger.looks import Look
 from datasets.ledger.purchases import (
     Bought,
     Busy,
@@ -18,6 +20,7 @@ from datasets.ledger.purchases import (
     PurchaseLostError,
     PurchaseStateError,
     Response,
+    Twin,
     Undecided,
     Wanted,
     Yours,
@@ -44,11 +47,13 @@ __all__ = [
     "Claim",
     "Difference",
     "ErrorRecord",
+    "GateRecord",
     "Held",
     "ItemRecord",
     "Lease",
     "Ledger",
     "LedgerSession",
+    "Look",
     "NotCharged",
     "OpenUntil",
     "OutputRecord",
@@ -57,12 +62,14 @@ __all__ = [
     "PurchaseHeart",
     "PurchaseLostError",
     "PurchaseStateError",
+    "QuarantineRecord",
     "Response",
     "RunHeart",
     "RunRecord",
     "SpendSession",
     "StageRecord",
     "Summary",
+    "Twin",
     "Undecided",
     "UsageRecord",
     "Wanted",

@@ -111,6 +111,15 @@ class Breaker:
             elif row.state == "open" and asked is not None and asked > row.retry_at:  # sent before it opened
                 self._write(connection, row, retry_at=asked)
 
+    def given_back(self, call: Allowed) -> None:
+        """The call was not made after all: nothing was learnt, and another process may send the probe."""
+        if call.probe is None:
+            return
+        with transaction(self._engine, self._tenant) as connection:
+            row = self._locked(connection, call.service)
+            if row.probe == call.probe:
+                self._write(connection, row, state="open", retry_at=self._clock(), **NO_PROBE)
+
     def state(self, service: str) -> Literal["closed", "open", "half_open"]:
         """Where a service's circuit stands, for people to look at."""
         with transaction(self._engine, self._tenant, read_only=True) as connection:

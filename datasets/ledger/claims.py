@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets.ledger.budgets import hold, scopes_of
 from datasets.ledger.leases import is_gone
+from datasets.ledger.looks import Look, find_twin, keep_look
 from datasets.ledger.purchases import (
     Bought,
     Busy,
@@ -13,6 +14,7 @@ from datasets.ledger.purchases import (
     Held,
     OverBudget,
     Purchase,
+    Twin,
     Wanted,
     Yours,
     idempotency_key,
@@ -46,11 +48,11 @@ class Claimant:
     lease_s: float
 
 
-def claim(rows: PurchaseRows, wanted: Wanted, claimant: Claimant) -> Claim:
+def claim(rows: PurchaseRows, wanted: Wanted, claimant: Claimant, look: Look | None = None) -> Claim:
     """Find out where a purchase stands, and take it if nobody else may go on with it."""
     found = rows.find(wanted.purchase_key, lock=True)
     if found is None:
-        begun = _begin(rows, wanted, claimant)
+        begun = _begin(rows, wanted, claimant, look)
         if begun is not None:
             return begun
         found = rows.locked(wanted.purchase_key)  # somebody else's intent came first
@@ -76,8 +78,13 @@ def lose_sender(rows: PurchaseRows, sent: Purchase) -> Purchase:
     return rows.move(sent, "unknown", error_code=SENDER_LOST, **UNHELD)
 
 
-def _begin(rows: PurchaseRows, wanted: Wanted, claimant: Claimant) -> Yours | OverBudget | None:
-    """Write the first intent; None if the row is there by now."""
+def _begin(
+    rows: PurchaseRows, wanted: Wanted, claimant: Claimant, look: Look | None
+) -> Yours | OverBudget | Twin | None:
+    """Write the first intent; None if the row is there by now.
+
+    Whoever holds money of a month holds the row of its budget, so of two twins one is the first, in every database.
+    """
     scopes = scopes_of(wanted.run_id, rows.now)
     with rows.connection.begin_nested() as point:
         values = _intent(rows, wanted, claimant, attempt=1, scopes=scopes)
@@ -87,6 +94,12 @@ def _begin(rows: PurchaseRows, wanted: Wanted, claimant: Claimant) -> Yours | Ov
         if refusal is not None:
             point.rollback()
             return refusal
+        twin = find_twin(rows, look, wanted.purchase_key) if look else None
+        if twin is not None:
+            point.rollback()
+            return Twin(twin)
+        if look is not None:
+            keep_look(rows, look, wanted.purchase_key)
     return Yours(rows.locked(wanted.purchase_key))
 
 

@@ -182,7 +182,14 @@ class OverBudget:
     price_micro_usd: int
 
 
-Claim = Bought | Yours | Busy | Held | OverBudget
+@dataclass(frozen=True)
+class Twin:
+    """A picture that shows the same is bought, or being bought, for the same wish. Nothing was written."""
+
+    purchase: Purchase
+
+
+Claim = Bought | Yours | Busy | Held | OverBudget | Twin
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select, upd
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
+from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
@@ -21,7 +22,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows):
+class LedgerSession(LineageRows, GateRows):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:

@@ -18,6 +18,7 @@ from datasets.ledger.avoided import Avoided, AvoidedRecord
 from datasets.ledger.budgets import Budget
 from datasets.ledger.claims import NEVER_SENT, Claimant, claim, is_held, lose_sender
 from datasets.ledger.leases import new_holder
+from datasets.ledger.looks import Look
 from datasets.ledger.purchases import (
     Charged,
     Claim,
@@ -52,18 +53,19 @@ class SpendSession:
 
     # buying
 
-    def claim(self, wanted: Wanted, *, lease_s: float = 60.0) -> Claim:
+    def claim(self, wanted: Wanted, *, lease_s: float = 60.0, look: Look | None = None) -> Claim:
         """Ask for a paid deliverable: bought already, yours now, somebody else's, held, or over budget.
 
         Args:
             wanted: What is wanted, at which price, under which policy.
             lease_s: How long the purchase stays the caller's if nothing is heard of it; ``renew`` prolongs that.
+            look: What the picture looks like; given, one that looks the same is not bought for the same wish.
 
         Returns:
             ``Yours`` to exactly one caller. A fresh intent has its price held in all budgets; one that a dead process
             had sent comes as ``unknown``. ``Held`` if its outcome cannot be found out and must not be risked again.
         """
-        return claim(self._rows, wanted, Claimant(new_holder(), lease_s))
+        return claim(self._rows, wanted, Claimant(new_holder(), lease_s), look)
 
     def sent(self, purchase: Purchase) -> Purchase:
         """Say that the request is about to leave. The session must have ended before a socket is opened.
