@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from datasets.errors import PipelineError
-from flows.guarding import pass_gate, place_step
 from flows.journey import deliver, guarded, repaired, result
 from flows.journey_state import Journey
 from flows.recipes import INTAKE, SINKS, Recipe, Step
@@ -122,6 +121,8 @@ def _run_group(journey: _Journey, group: tuple[Step, ...]) -> None:
             _run_group(journey, group[1:])
         return
     if isinstance(last.config, GateConfig):
+        from flows.guarding import pass_gate  # with all that measures and buys; most recipes need none of it
+
         for outcome in pass_gate(journey, last, journey.pictures):
             journey.keep(last.name, outcome)
         return
@@ -138,6 +139,8 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
         case ComposeConfig():
             return compose(journey.item, source, config)
         case PlaceConfig():
+            from flows.guarding import place_step
+
             return place_step(journey, group[0], journey.pictures)
         case PublishConfig():
             return publish(journey.item, source, config)
