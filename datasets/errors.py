@@ -10,7 +10,8 @@
     │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
-    │   │   └── MasterKeyError               master_key        datasets/vault_errors.py
+    │   │   ├── MasterKeyError               master_key        datasets/vault_errors.py
+    │   │   └── ServiceMissingError          service_missing   model_blocks/services.py
     │   ├── VaultError                   vault                 datasets/vault_errors.py
     │   │   ├── SecretMissingError           secret_missing
     │   │   ├── SecretExpiredError           secret_expired
@@ -36,6 +37,10 @@
     │   ├── DiskTooSmallError            disk_too_small
     │   ├── NoResourceError              no_resource
     │   ├── GateError                    gate_not_evaluated    expectations/validation.py
+    │   ├── NoObjectError                no_object             tasks/place.py
+    │   ├── ServiceRefusedError          service_refused       tasks/buying_ends.py
+    │   ├── PaidUnusableError            paid_unusable
+    │   ├── PaidAnswerLostError          paid_answer_lost
     │   ├── OutputIncompleteError        output_incomplete
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown
@@ -47,6 +52,11 @@
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py
+    ├── NotDeliveredError            the item ends on purpose  tasks/ends.py
+    │   ├── StoppedError                 guardrail_stop
+    │   ├── DeferredError                over_budget
+    │   ├── ServiceAwayError             service_unavailable
+    │   └── HeldError                    outcome_unknown
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only
 

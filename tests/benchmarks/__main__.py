@@ -11,6 +11,7 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # before Prefect is 
 
 from tests.benchmarks import (
     bench_engine,
+    bench_gates,
     bench_interpolation,
     bench_matting,
     bench_overhead,
@@ -37,6 +38,7 @@ def main() -> None:
             "What does a whole run cost on top of the bare model?",
             lambda: bench_overhead.run(given.photos, given.photo_width, given.photo_width * 3 // 4),
         ),
+        ("What do gates cost?", bench_gates.run),
         ("What do clips cost on top of codec and model?", bench_video.run),
     ]
     print(machine())

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import bench_engine, bench_interpolation, bench_overhead, bench_start, bench_upscale, bench_video
+from tests.benchmarks import (
+    bench_engine,
+    bench_gates,
+    bench_interpolation,
+    bench_overhead,
+    bench_start,
+    bench_upscale,
+    bench_video,
+)
 from tests.benchmarks.__main__ import machine
 from tests.shared_data import fixture, shared
 
@@ -58,6 +66,14 @@ def test_without_weights_the_overhead_table_says_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bench_overhead, "WEIGHTS", tmp_path / "none.pth")
     monkeypatch.setattr(bench_overhead, "_parts", lambda side, tasks: [])
     assert [line.split(":")[0] for line in bench_overhead.run()] == ["no ratio"]
+
+
+def test_the_gates_table() -> None:
+    lines = bench_gates.run(sizes=((64, 48),), rows=70, repeats=1)
+    assert [line.split()[0] for line in lines] == [
+        *("measuring", "64x48", "64x48", "deciding"),
+        *(f"{gate}," for gate in bench_gates.GATES for _ in range(2)),
+    ]
 
 
 def test_the_machine_is_named() -> None:
