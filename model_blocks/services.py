@@ -79,7 +79,7 @@ def find_service(name: str, read_secret: ReadSecret) -> PaidAdapter:
     if not name:
         raise ServiceMissingError(
             "this recipe has its product placed by a paid image service, and none is set up: describe one in a JSON "
-            "file (see "Scenes that cost money" in the README), keep its key with `stillmotion secrets set NAME`, and set "
+            "file (README: Scenes that cost money), keep its key with `stillmotion secrets set NAME`, and set "
             "STILLMOTION_PLACE_SERVICE to the file or to a Prefect block of type stillmotion-paid-service; or stay "
             "local: `--recipe packshot`, or a stage compose with the preset 'picture' instead of place"
         )
