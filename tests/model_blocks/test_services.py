@@ -68,7 +68,7 @@ def test_without_a_service_the_way_to_one_and_the_local_way_are_told() -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ServiceMissingError, match="away.json"):
+    with pytest.raises(ServiceMissingError, match=r"away\.json"):
         find_service(str(tmp_path / "away.json"), secret)
 
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_description_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "service.json"
     file.write_text(text)
-    with pytest.raises(SettingsError, match="service.json"):
+    with pytest.raises(SettingsError, match=r"service\.json"):
         find_service(str(file), secret)
 
 
