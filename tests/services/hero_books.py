@@ -17,14 +17,15 @@ from datasets.storage import open_storage
 from tests.services.hero_shop import Shop
 
 TENANT = "default"
-OnItsWay = frozenset[tuple[str, str]]  # purchase and holder
+OnItsWay = frozenset[tuple[str, str, str]]  # purchase, who makes it, state
 
 
 @dataclass(frozen=True)
 class Charge:
-    """One line of the service's books."""
+    """One line of the service's books. ``digest`` is the request's: the same for the same wish."""
 
     key: str
+    digest: str
     reference: str
     micro_usd: int
     at: datetime
@@ -54,8 +55,13 @@ class Count:
 
 def on_its_way(ledger: Path) -> OnItsWay:
     """Purchases between their intent and their settlement, as the file says, whoever asks."""
-    rows = _read(ledger, "SELECT purchase_key, holder FROM purchases WHERE state IN ('intent', 'sent')")
-    return frozenset((str(key), str(holder)) for key, holder in rows)
+    rows = _read(ledger, "SELECT purchase_key, holder, state FROM purchases WHERE state IN ('intent', 'sent')")
+    return frozenset((str(key), str(holder), str(state)) for key, holder, state in rows)
+
+
+def states(found: OnItsWay) -> set[str]:
+    """Where any of them stands."""
+    return {state for _, _, state in found}
 
 
 def decided(ledger: Path) -> int:
@@ -63,12 +69,18 @@ def decided(ledger: Path) -> int:
     return int(_read(ledger, "SELECT count(*) FROM purchases WHERE state IN ('settled', 'unknown')")[0][0])
 
 
-def charges_of(shop: Shop) -> list[Charge]:
-    found = _read(shop.books, "SELECT key, reference, micro_usd, at, image FROM charges ORDER BY id")
+def charges_of(books: Path) -> list[Charge]:
+    """What a service charged."""
+    query = "SELECT key, digest, reference, micro_usd, at, image FROM charges ORDER BY id"
     return [
-        Charge(key, reference, price, datetime.fromtimestamp(at, UTC), sha256(image).hexdigest())
-        for key, reference, price, at, image in found
+        Charge(key or "", digest, reference, price, datetime.fromtimestamp(at, UTC), sha256(image).hexdigest())
+        for key, digest, reference, price, at, image in _read(books, query)
     ]
+
+
+def requests_of(books: Path) -> int:
+    """How many requests a service got, whatever came of them."""
+    return int(_read(books, "SELECT count(*) FROM requests")[0][0])
 
 
 def count(shop: Shop, became: Mapping[str, str]) -> Count:
@@ -80,7 +92,7 @@ def count(shop: Shop, became: Mapping[str, str]) -> Count:
     ledger = open_ledger(f"sqlite:///{shop.ledger}")
     with ledger.spending(TENANT, read_only=True) as session:
         bought = session.purchases()
-    charges = charges_of(shop)
+    charges = charges_of(shop.books)
     owners = {idempotency_key(one.purchase_key, n): one.item for one in bought for n in range(1, one.attempt + 1)}
     charged = Counter(owners.get(charge.key, "") for charge in charges)
     strangers = charged.pop("", 0)
@@ -119,7 +131,8 @@ def _compare_lists(ledger: Ledger, bought: list[Purchase], charges: list[Charge]
     with ledger.spending(TENANT) as session:
         for difference in reconcile(bought, usage):
             if difference.kind == "unknown_resolved":
-                assert difference.purchase_key is not None and difference.there_micro_usd is not None
+                assert difference.purchase_key is not None
+                assert difference.there_micro_usd is not None
                 outcome = Charged(difference.there_micro_usd, difference.reference, None)
                 session.resolve(difference.purchase_key, outcome)
 

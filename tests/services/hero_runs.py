@@ -6,10 +6,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
-from tests.services.hero_books import Count, OnItsWay, charges_of, count, decided, on_its_way
+from tests.services.hero_books import Count, OnItsWay, charges_of, count, decided, on_its_way, states
 from tests.services.hero_shop import Shop, open_shop
 from tests.services.paid_service import Rules
 
@@ -31,6 +32,7 @@ class Campaign:
         strategy: One of ``STRATEGIES``.
         kills: How often the command was killed.
         between: How often the ledger then knew of a purchase between its intent and its settlement.
+        sent: How often one of them was sent.
         count: Both sides' books in the end.
     """
 
@@ -38,6 +40,7 @@ class Campaign:
     items: int
     kills: int
     between: int
+    sent: int
     count: Count
 
 
@@ -59,17 +62,18 @@ def kill_runs(
         killer = _Killer(shop, kills, random.Random(seed))
         killer.go()
         shop.run()
-        paid = len(charges_of(shop))
+        paid = len(charges_of(shop.books))
         became = shop.run()
-        assert len(charges_of(shop)) == paid, "a finished run bought something"
+        assert len(charges_of(shop.books)) == paid, "a finished run bought something"
         assert len(became) == items
-        return Campaign(strategy, items, killer.done.kills, killer.done.between, count(shop, became))
+        return Campaign(strategy, items, killer.done.kills, killer.done.between, killer.done.sent, count(shop, became))
 
 
 @dataclass(frozen=True)
 class _Done:
     kills: int = 0
     between: int = 0
+    sent: int = 0
 
 
 class _Killer:
@@ -78,6 +82,7 @@ class _Killer:
     def __init__(self, shop: Shop, kills: int, chance: random.Random) -> None:
         self._shop, self._kills, self._chance = shop, kills, chance
         self._reach_s = 10.0  # until a run buys something; measured then
+        self._aim = cycle(("sent", "intent"))
         self.done = _Done()
 
     def go(self) -> None:
@@ -98,30 +103,29 @@ class _Killer:
             wait(running, before)
             ended = running.poll() is not None
         finally:
-            _end(running)
+            end_group(running)
         if ended:  # before its moment came, so that was no kill
             self._reach_s = (time.monotonic() - begun) / 2
             return
-        between = bool(on_its_way(self._shop.ledger) - before)
-        self.done = replace(self.done, kills=self.done.kills + 1, between=self.done.between + between)
+        found = states(on_its_way(self._shop.ledger) - before)
+        self.done = _Done(self.done.kills + 1, self.done.between + bool(found), self.done.sent + ("sent" in found))
 
     def _any_moment(self, running: "subprocess.Popen[bytes]", before: OnItsWay) -> None:
         with_purchases = self._reach_s + 4 * WORK_S
-        _sleep(self._chance.uniform(0, with_purchases), running)
+        sleep_beside(self._chance.uniform(0, with_purchases), running)
 
     def _while_buying(self, running: "subprocess.Popen[bytes]", before: OnItsWay) -> None:
-        begun, ledger = time.monotonic(), self._shop.ledger
-        first = None
+        begun, ledger, aim, seen = time.monotonic(), self._shop.ledger, next(self._aim), False
         until = decided(ledger) + self._chance.randint(0, self._affordable())
         while running.poll() is None:
-            if on_its_way(ledger) - before:
-                first = first or time.monotonic() - begun
-                if decided(ledger) >= until:
-                    break
+            found = states(on_its_way(ledger) - before)
+            if found and not seen:
+                seen, self._reach_s = True, time.monotonic() - begun
+            if aim in found and decided(ledger) >= until:
+                break
             time.sleep(LOOK_S)
-        assert first is not None, f"nothing was left to buy after {self.done}"
-        self._reach_s = first
-        _sleep(self._chance.choice((0.0, self._chance.uniform(0, WORK_S))), running)
+        assert seen, f"nothing was left to buy after {self.done}"
+        sleep_beside(self._chance.uniform(0, WORK_S) if aim == "sent" else 0.0, running)
 
     def _affordable(self) -> int:
         """How many purchases may end before this kill, so that enough are left for the others."""
@@ -129,14 +133,14 @@ class _Killer:
         return max(0, left // (self._kills - self.done.kills + 1) - 2)
 
 
-def _sleep(seconds: float, running: "subprocess.Popen[bytes]") -> None:
+def sleep_beside(seconds: float, running: "subprocess.Popen[bytes]") -> None:
     """Wait, or until it ended by itself."""
     end = time.monotonic() + seconds
     while running.poll() is None and (left := end - time.monotonic()) > 0:
         time.sleep(min(left, LOOK_S))
 
 
-def _end(running: "subprocess.Popen[bytes]") -> None:
+def end_group(running: "subprocess.Popen[bytes]") -> None:
     """The whole group, as a machine that loses power."""
     if running.poll() is None:
         os.killpg(running.pid, signal.SIGKILL)

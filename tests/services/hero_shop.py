@@ -97,7 +97,7 @@ def open_shop(folder: Path, items: int, rules: Rules, environment: Mapping[str, 
         folder: Of the shop alone.
         environment: On top of this process's, as for a Prefect server.
     """
-    photos = tuple(_save(folder / "in" / f"item{number:03}.png", number) for number in range(items))
+    photos = save_products(folder / "in", items)
     (folder / "recipe.json").write_text(json.dumps(RECIPE))
     given = {
         **os.environ,
@@ -123,10 +123,13 @@ def _described(url: str, rules: Rules) -> dict[str, Any]:
     return {"kind": "generic_http", "credential": CREDENTIAL, "declaration": declaration, "form": form | look_up}
 
 
-def _save(path: Path, number: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw_product(number)).save(path)
-    return path
+def save_products(folder: Path, items: int) -> tuple[Path, ...]:
+    """Photographs of so many products."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = tuple(folder / f"item{number:03}.png" for number in range(items))
+    for number, path in enumerate(paths):
+        Image.fromarray(draw_product(number)).save(path)
+    return paths
 
 
 def draw_product(number: int) -> NDArray[np.uint8]:
