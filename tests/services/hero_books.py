@@ -16,7 +16,6 @@ from datasets.ledger.purchases import idempotency_key
 from datasets.storage import open_storage
 from tests.services.hero_shop import Shop
 
-TENANT = "default"
 OnItsWay = frozenset[tuple[str, str, str]]  # purchase, who makes it, state
 
 
@@ -90,7 +89,7 @@ def count(shop: Shop, became: Mapping[str, str]) -> Count:
         became: Status by item, of the last run.
     """
     ledger = open_ledger(f"sqlite:///{shop.ledger}")
-    with ledger.spending(TENANT, read_only=True) as session:
+    with ledger.spending(shop.tenant, read_only=True) as session:
         bought = session.purchases()
     charges = charges_of(shop.books)
     owners = {idempotency_key(one.purchase_key, n): one.item for one in bought for n in range(1, one.attempt + 1)}
@@ -99,8 +98,8 @@ def count(shop: Shop, became: Mapping[str, str]) -> Count:
     unknown = {one.item for one in bought if one.state in ("intent", "sent", "unknown")}
     delivered = {item for item, status in became.items() if status == "delivered" and _is_there(shop, item)}
     paid_for = {one.item for one in bought if _has_what_was_paid(shop, one, charges)}
-    _compare_lists(ledger, bought, charges)
-    with ledger.spending(TENANT, read_only=True) as session:
+    _compare_lists(shop, ledger, bought, charges)
+    with ledger.spending(shop.tenant, read_only=True) as session:
         spent = session.summary().spent
     return Count(
         delivered=len(delivered),
@@ -120,15 +119,15 @@ def _has_what_was_paid(shop: Shop, purchase: Purchase, charges: list[Charge]) ->
     """Whether the storage holds the very picture that the service charged for."""
     if purchase.state != "settled" or purchase.response_digest is None:
         return False
-    content = get_asset(open_storage(str(shop.store), TENANT), purchase.response_digest)
+    content = get_asset(open_storage(str(shop.store), shop.tenant), purchase.response_digest)
     paid = [charge.image_sha256 for charge in charges if charge.reference == purchase.provider_reference]
     return paid == [sha256(content).hexdigest()]
 
 
-def _compare_lists(ledger: Ledger, bought: list[Purchase], charges: list[Charge]) -> None:
+def _compare_lists(shop: Shop, ledger: Ledger, bought: list[Purchase], charges: list[Charge]) -> None:
     """Settle what is unknown here and stands in the service's list, as its customer would."""
     usage = [UsageRecord(one.micro_usd, one.at, one.reference, one.key) for one in charges]
-    with ledger.spending(TENANT) as session:
+    with ledger.spending(shop.tenant) as session:
         for difference in reconcile(bought, usage):
             if difference.kind == "unknown_resolved":
                 assert difference.purchase_key is not None

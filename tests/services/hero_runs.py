@@ -105,6 +105,7 @@ class _Killer:
         finally:
             end_group(running)
         if ended:  # before its moment came, so that was no kill
+            self._shop.check(running.returncode)
             self._reach_s = (time.monotonic() - begun) / 2
             return
         found = states(on_its_way(self._shop.ledger) - before)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 WIDTH, HEIGHT = 200, 160  # px; small, so that the time goes into the purchases
 CREDENTIAL = "paid-key"
 DEADLINE_S = 3.0  # of a call; after a kill, "none" is an answer only when that is over
+SLACK_S = 2.0  # that a service on a busy machine may need before it begins
 GOLDEN = 0.618  # of the circle of hues: neighbours differ much
 RECIPE = [
     {"stage": "gate", "gate": "intake"},
@@ -40,12 +42,13 @@ class Shop:
     """Everything that a command needs, in one folder.
 
     Attributes:
-        name: What its files are called in messages.
+        tenant: Its own: shops may share a Prefect server, which keeps their vaults apart.
         photos: One product each, no two alike.
         rules: What the service promises.
     """
 
     folder: Path
+    tenant: str
     photos: tuple[Path, ...]
     rules: Rules
     service: Service
@@ -83,10 +86,13 @@ class Shop:
 
     def run(self) -> dict[str, str]:
         """The command to its end: what became of each item."""
-        status = self.start().wait(timeout=1800)
-        assert status in (0, 3), (self.folder / "said.txt").read_text()
+        self.check(self.start().wait(timeout=1800))
         document = json.loads((self.folder / "document.json").read_text())
         return {item["item"]: item["status"] for item in document["items"]}
+
+    def check(self, status: int) -> None:
+        """A run that was not killed ends as it should: everything is delivered, stopped on purpose, or held."""
+        assert status in (0, 3), (self.folder / "said.txt").read_text()[-3000:]
 
 
 @contextmanager
@@ -99,9 +105,11 @@ def open_shop(folder: Path, items: int, rules: Rules, environment: Mapping[str, 
     """
     photos = save_products(folder / "in", items)
     (folder / "recipe.json").write_text(json.dumps(RECIPE))
+    tenant = f"shop-{uuid.uuid4().hex[:12]}"
     given = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
+        "STILLMOTION_TENANT": tenant,
         "STILLMOTION_STORAGE_ROOT": str(folder / "store"),
         "STILLMOTION_MASTER_KEY_FILE": str(folder / "master.key"),
         "STILLMOTION_PLACE_SERVICE": str(folder / "service.json"),
@@ -112,12 +120,13 @@ def open_shop(folder: Path, items: int, rules: Rules, environment: Mapping[str, 
         (folder / "service.json").write_text(json.dumps(_described(service.url, rules)))
         command = [sys.executable, "-m", "deployments.cli", "secrets", "set", CREDENTIAL]
         subprocess.run(command, input=API_KEY, text=True, env=given, cwd=folder, check=True, capture_output=True)
-        yield Shop(folder, photos, rules, service, given)
+        yield Shop(folder, tenant, photos, rules, service, given)
 
 
 def _described(url: str, rules: Rules) -> dict[str, Any]:
-    """The service as users write it down. It works for a while before it charges, so that counts as settling."""
-    declaration = facts(url, rules, deadline_s=DEADLINE_S, settle_time_s=rules.settle_s + rules.work_s)
+    """The service as users write it down. What it still works on counts as settling."""
+    settles_s = rules.settle_s + rules.work_s + SLACK_S
+    declaration = facts(url, rules, deadline_s=DEADLINE_S, settle_time_s=settles_s)
     form = {"path": "/v1/images", "body": "json", "key_header": KEY_HEADER, "reply": JSON_REPLY}
     look_up = {"look_up": LOOK_UP} if rules.look_up else {}
     return {"kind": "generic_http", "credential": CREDENTIAL, "declaration": declaration, "form": form | look_up}
