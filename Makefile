@@ -7,7 +7,7 @@ JOBS ?= auto
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-slow bench lint lock clean
+.PHONY: demo test test-slow bench bench-spend lint lock clean
 
 demo: $(STAMP)
 	$(BIN)/stillmotion demo --out demo-output
@@ -20,6 +20,10 @@ test-slow: $(STAMP) chromium
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(if $(TRUTH),--truth "$(TRUTH)")
+
+# What killed runs pay twice and lose; KILLS=4 ITEMS=12 gives a short table.
+bench-spend: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.bench_spend --kills $(or $(KILLS),50) --items $(or $(ITEMS),100)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from tests.benchmarks import (
     bench_gates,
     bench_interpolation,
     bench_overhead,
+    bench_spend,
     bench_start,
     bench_upscale,
     bench_video,
@@ -60,6 +61,15 @@ def test_the_video_table() -> None:
     shared("weights/realesr-animevideov3.pth")
     lines = bench_video.run(seconds=0.4, size=(128, 96), model_frames=2, repeats=1)
     assert [line.split()[0] for line in lines] == ["decode,", "upscale", "two", "a"]
+
+
+def test_the_spend_table_of_the_loop_that_pays_twice() -> None:
+    """The lines of killed hero runs come from what ``tests/flows/test_hero_kills.py`` runs."""
+    (line,) = bench_spend.run(kills=4, items=4, strategies=())
+    facts = dict(word.split("=") for word in line.split()[1:])
+    assert (facts["kills"], facts["delivered"], facts["lost"], facts["ledger"]) == ("4", "4", "0", "0.156")
+    assert int(facts["between"]) >= 1
+    assert float(facts["service"]) == pytest.approx(0.156 + 0.039 * int(facts["paid_twice"]))
 
 
 def test_without_weights_the_overhead_table_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
