@@ -1,7 +1,7 @@
 """Guardrails on an item's way: what gates said is written down, what they stopped kept apart, what it saved counted."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,7 +57,8 @@ def pass_gate(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> 
     if not decision.goes_on and not released:
         reasons = [reason_of(decision.gate, each) for each in decision.failed if each.level == "stop"]
         raise _stopped(journey, step, Stop(decision.gate, picture.fingerprint, tuple(reasons)))
-    journey.warnings += [reason_of(decision.gate, each) for each in decision.failed]
+    passed = [reason_of(decision.gate, each) for each in decision.failed]
+    journey.warnings += [replace(reason, level="warning") for reason in passed]  # those of a released item, too
     return [passing(measured, picture), passing(outcome, picture)]
 
 
