@@ -34,7 +34,7 @@ class ExpectationResult:
     @property
     def sentence(self) -> str:
         """What was seen and what was asked for."""
-        return f"{self.expectation}: {self.measure} is {_shown(self.observed)}, expected {_asked(self.bound)}"
+        return f"{self.expectation}: {self.measure} is {_shown(self.observed)}, expected {asked_words(self.bound)}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def _shown(value: float | int | str | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _asked(bound: dict[str, object]) -> str:
+def asked_words(bound: dict[str, object]) -> str:
+    """A bound as people read it."""
     low, high = bound.get("min"), bound.get("max")
     if "one_of" in bound:
         return f"one of {bound['one_of']}"

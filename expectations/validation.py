@@ -6,7 +6,8 @@ believed only if it is complete: every expectation answered, without an exceptio
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import PermanentError
@@ -15,6 +16,7 @@ from expectations.suites import Threshold
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
     from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.data_context.data_context.abstract_data_context import AbstractDataContext
 
 Columns = Mapping[str, Sequence[float | str | None]]
 LOG = logging.getLogger("stillmotion")
@@ -79,7 +81,7 @@ class Validator:
         if self._suite is None:
             expectations = [threshold.expectation(key) for key, threshold in self._asked.items()]
             self._suite = gx.ExpectationSuite(name=self._name, expectations=expectations)
-        frame = pd.DataFrame({ROW: range(count)} | {name: _series(values) for name, values in columns.items()})
+        frame = pd.DataFrame({ROW: range(count)} | {name: series(values) for name, values in columns.items()})
         form = {"result_format": "COMPLETE", "unexpected_index_column_names": [ROW]}
         try:
             batch = definition.get_batch({"dataframe": frame})
@@ -102,18 +104,47 @@ class Validator:
 
     @classmethod
     def _batches(cls) -> "BatchDefinition[Any]":
-        """Where frames are handed in, in a context that lives in memory and reports nothing to anyone."""
+        """Where frames are handed in."""
         if cls._definition is None:
-            import great_expectations as gx
-            from great_expectations.data_context.types.base import ProgressBarsConfig
-
-            context = gx.get_context(mode="ephemeral")
-            context.enable_analytics(enable=False)
-            context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-            asset = context.data_sources.add_pandas("measures").add_dataframe_asset("rows")
-            cls._definition = asset.add_batch_definition_whole_dataframe("all")
-            LOG.debug("Great Expectations %s is loaded", gx.__version__)
+            cls._definition = whole_frames(private_context())
+            LOG.debug("Great Expectations is loaded")
         return cls._definition
+
+    @classmethod
+    @contextmanager
+    def alone(cls) -> Iterator[None]:
+        """While the block runs, nobody else of this process speaks to Great Expectations."""
+        with cls._lock:
+            yield
+
+
+def private_context(sites: Mapping[str, Any] | None = None) -> "AbstractDataContext":
+    """A context that lives in memory, makes no file, shows no bars and reports nothing to anyone.
+
+    Args:
+        sites: Places for Data Docs, by name.
+    """
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells how it sets itself up
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    config = DataContextConfig(
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        data_docs_sites=dict(sites or {}),
+        progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(mode="ephemeral", project_config=config)
+
+
+def whole_frames(context: "AbstractDataContext") -> "BatchDefinition[Any]":
+    """Where a context is handed frames."""
+    asset = context.data_sources.add_pandas("measures").add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("all")
 
 
 def key_of(threshold: Threshold) -> str:
@@ -121,7 +152,8 @@ def key_of(threshold: Threshold) -> str:
     return f"{threshold.measure} {threshold.bound}"
 
 
-def _series(values: Sequence[float | str | None]) -> Any:
+def series(values: Sequence[float | str | None]) -> Any:
+    """A column as Great Expectations reads it: numbers with NaN for what is missing, or objects."""
     import numpy as np
 
     if any(isinstance(value, str) for value in values):

@@ -2,6 +2,8 @@
 
 import base64
 import threading
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -14,7 +16,9 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
+from datasets.ledger import GateRecord
 from datasets.outputs import OutputPlace
+from expectations.decisions import asked_words
 from flows.reporting import previews
 from flows.summary import ItemResult, RunSummary, stage_json
 from tasks.context import RunContext
@@ -32,7 +36,31 @@ def publish_artifacts(run: RunContext, summary: RunSummary) -> None:
     create_table_artifact(
         table=rows, key="stages", description="Every stage of every item, its time and its cache mark."
     )
+    _gates(run)
     create_markdown_artifact(markdown=_words(summary), key="summary", description="What the run came to.")
+
+
+def _gates(run: RunContext) -> None:
+    """What gates said, one row for each expectation that an item did not meet."""
+    with run.ledger.session(run.storage.tenant, read_only=True) as session:
+        records = session.gate_records(run.run_id)
+    if records:
+        create_table_artifact(
+            table=gate_rows(records), key="gates", description="What every gate said of every item, and why."
+        )
+
+
+def gate_rows(records: Sequence[GateRecord]) -> list[dict[str, Any]]:
+    """Rows of a table: one for each expectation that was not met, one for an item that met all."""
+    rows = list[dict[str, Any]]()
+    for record in records:
+        said = {"item": record.item, "gate": record.gate, "decision": record.decision, "released": record.released}
+        failed = [each for each in record.expectations if each["success"] is False]
+        rows += [
+            {**said, "failed": each["expectation"], "observed": each["observed"], "bound": asked_words(each["bound"])}
+            for each in failed
+        ] or [{**said, "failed": None, "observed": None, "bound": None}]
+    return rows
 
 
 class ProgressArtifacts:

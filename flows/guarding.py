@@ -1,7 +1,7 @@
 """Guardrails on an item's way: what gates said is written down, what they stopped kept apart, what it saved counted."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,11 +53,12 @@ def pass_gate(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> 
     decision = decision_of(journey.item, outcome)
     released = not decision.goes_on and is_released(hold_key(step.config.gate, picture))
     if not current_run().dry:
-        _write_down(journey, step, picture, decision, released=released)
+        write_down(journey, step, picture, decision, released=released)
     if not decision.goes_on and not released:
-        reasons = [_reason(decision.gate, each) for each in decision.failed if each.level == "stop"]
+        reasons = [reason_of(decision.gate, each) for each in decision.failed if each.level == "stop"]
         raise _stopped(journey, step, Stop(decision.gate, picture.fingerprint, tuple(reasons)))
-    journey.warnings += [_reason(decision.gate, each) for each in decision.failed]
+    passed = [reason_of(decision.gate, each) for each in decision.failed]
+    journey.warnings += [replace(reason, level="warning") for reason in passed]  # those of a released item, too
     return [passing(measured, picture), passing(outcome, picture)]
 
 
@@ -103,7 +104,8 @@ def _compared(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> 
     return Compared(pictures[name], placement_of(pictures[step.source].facts))
 
 
-def _write_down(journey: Journey, step: Step, picture: Picture, decision: Decision, *, released: bool) -> None:
+def write_down(journey: Journey, step: Step, picture: Picture, decision: Decision, *, released: bool) -> None:
+    """Keep what a gate said in the ledger, and for the records of the item's files."""
     run = current_run()
     expectations = [asdict(each) for each in decision.expectations]
     record = GateRecord(
@@ -200,7 +202,8 @@ def _count(journey: Journey, outcome: StageOutcome) -> None:
         session.avoid(Avoided(run.run_id, journey.item, key, reason, purchase.price_micro_usd, evidence))
 
 
-def _reason(gate: str, result: ExpectationResult) -> Reason:
+def reason_of(gate: str, result: ExpectationResult) -> Reason:
+    """An expectation that failed, as the item's owner is told."""
     facts: dict[str, object] = {
         "gate": gate,
         "measure": result.measure,

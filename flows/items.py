@@ -20,6 +20,7 @@ from tasks.publish import PublishConfig, publish, published
 from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
 from tasks.upscale import UpscaleConfig, UpscaleStage
+from tasks.warming import warm_up
 
 
 class _Journey(Journey):
@@ -28,12 +29,15 @@ class _Journey(Journey):
     def __init__(self, item: str, source: str, recipe: Recipe, out: Path) -> None:
         super().__init__(item, source, recipe, out, stages_of(recipe), INTAKE)
         self.pictures: dict[str, Picture] = {}
+        self._gated = any(isinstance(step.config, GateConfig) for step in recipe.steps)
 
     def keep(self, name: str, outcome: StageOutcome) -> None:
         self.pictures[name] = outcome.picture
         self.stages.append(outcome)
         if name == INTAKE and outcome.picture.facts.get("asset"):
             self.asset = str(outcome.picture.facts["asset"])
+        if self._gated and not outcome.cached and not outcome.skipped:
+            warm_up()  # only now: a run that finds everything in the store has no gate to evaluate
 
 
 def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:

@@ -13,6 +13,7 @@ from tasks.stage import StageOutcome
 EXIT_STATUS = {
     "delivered": 0,
     "planned": 0,
+    "checked": 0,
     "failed": 1,
     "unreadable": 2,
     "partial": 3,

@@ -60,7 +60,7 @@ def work(
     names = safe_item_names(order.sources)
     _make_folder(order)
     progress = watch(progress_of_caller())
-    with open_run(_run_id(), settings, order, recipe, progress) as run:
+    with open_run(run_id_here(), settings, order, recipe, progress) as run:
         run.storage.sweep()
         sweep_parts(order.out_folder)
         begin_run(run, flow, order, recipe, names)
@@ -70,7 +70,7 @@ def work(
             progress.attach(run)
         with alive(run):
             at_once = max(run.executor.workers, items_at_once(settings, recipe))
-            items = _process_all(run, process, list(zip(names, order.sources, strict=True)), at_once)
+            items = process_all(run, process, list(zip(names, order.sources, strict=True)), at_once)
         money = money_of_run(run.ledger, run.storage.tenant, run.run_id)
         summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun, money=money)
         end_run(run, summary)
@@ -98,7 +98,7 @@ def final_state(summary: RunSummary) -> State[Any]:
     return Completed(message=f"{len(summary.items)} items delivered", data=summary)
 
 
-def _run_id() -> str:
+def run_id_here() -> str:
     """The flow run's own id, so that ledger and Prefect speak of the same thing."""
     context = FlowRunContext.get()
     return str(context.flow_run.id) if context and context.flow_run else str(uuid.uuid4())
@@ -114,7 +114,7 @@ def _make_folder(order: Order) -> None:
         ) from error
 
 
-def _process_all(
+def process_all(
     run: RunContext, process: Process, items: Sequence[tuple[str, str]], at_once: int
 ) -> tuple[ItemResult, ...]:
     """All items, so many at a time; each thread carries the flow's context."""

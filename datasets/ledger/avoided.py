@@ -93,6 +93,16 @@ def of_run(rows: PurchaseRows, run_id: str) -> list[AvoidedRecord]:
     return [AvoidedRecord(**{name: row._mapping[name] for name in NAMES}) for row in found]
 
 
+def at_gate(rows: PurchaseRows, gate: str, picture: str) -> list[AvoidedRecord]:
+    """What was avoided, in any run, because a picture was stopped at a gate; taken back or not."""
+    columns = avoided.c
+    stops = columns.reason.in_(("guardrail_stop", "duplicate"))
+    query = select(avoided).where(columns.tenant_id == rows.tenant, columns.entry == "avoided", stops)
+    found = rows.connection.execute(query.order_by(columns.at, columns.item, columns.deliverable_key))
+    records = (AvoidedRecord(**{name: row._mapping[name] for name in NAMES}) for row in found)
+    return [one for one in records if (one.evidence.get("gate"), one.evidence.get("picture")) == (gate, picture)]
+
+
 def _insert(
     rows: PurchaseRows, record: Avoided | AvoidedRecord, entry: str, micro_usd: int, evidence: dict[str, Any]
 ) -> bool:

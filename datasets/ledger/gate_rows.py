@@ -83,6 +83,14 @@ class GateRows:
         names = [field.name for field in fields(GateRecord)]
         return [GateRecord(**{name: row._mapping[name] for name in names}) for row in found]
 
+    def stops_of(self, item: str, run_id: str | None = None) -> set[tuple[str, str]]:
+        """Gate and picture of every stop of an item, in one run or in any."""
+        columns = gate_results.c
+        where = [columns.tenant_id == self._tenant, columns.item == item, columns.decision == "stop"]
+        where += [columns.run_id == run_id] if run_id else []
+        found = self._connection.execute(select(columns.gate, columns.picture).where(*where))
+        return {(row.gate, row.picture) for row in found}
+
     def put_in_quarantine(self, record: QuarantineRecord) -> None:
         """Write down what was stopped. What is there already and was not released is written anew."""
         row = {"tenant_id": self._tenant, **asdict(record), "reasons": json_ready(record.reasons)}

@@ -249,6 +249,10 @@ class SpendSession:
         """Take an avoided cost back, as when a stopped item is released; False if there is none left to take back."""
         return avoided.reverse(self._rows, run_id, item, deliverable_key, evidence)
 
+    def avoided_at_gate(self, gate: str, picture: str) -> list[AvoidedRecord]:
+        """What was avoided, in any run, because a picture was stopped at a gate; taken back or not."""
+        return avoided.at_gate(self._rows, gate, picture)
+
     def avoided(self, run_id: str) -> list[AvoidedRecord]:
         return avoided.of_run(self._rows, run_id)
 

@@ -13,6 +13,7 @@ import click
 
 from datasets import redaction
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
+from deployments.cli.checking import check, quarantine, release
 from deployments.cli.inspecting import report, runs, show
 from deployments.cli.keys import keys
 from deployments.cli.lineage import lineage, rebuild, verify
@@ -37,7 +38,11 @@ def stillmotion() -> None:
     """
 
 
-for command in (product, video, demo, runs, show, report, lineage, verify, rebuild, keys, secrets, models):
+COMMANDS = (
+    *(product, video, demo, check, quarantine, release),
+    *(runs, show, report, lineage, verify, rebuild, keys, secrets, models),
+)
+for command in COMMANDS:
     stillmotion.add_command(command)
 
 

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-OPTIONS = (
-    click.option("--out", default="stillmotion-output", show_default=True, help="Folder for the results."),
+MODEL_OPTIONS = (
     click.option(
         "--models",
         default=("auto",),
@@ -31,6 +30,10 @@ OPTIONS = (
         show_default=True,
         help="What the pictures are for; licences are checked against it.",
     ),
+)
+OPTIONS = (
+    click.option("--out", default="stillmotion-output", show_default=True, help="Folder for the results."),
+    *MODEL_OPTIONS,
     click.option("--tenant", default=None, help="Whose work this is."),
     click.option("--budget", type=click.FloatRange(min=0), default=None, help="Most that may be spent, in USD."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where models run."),
@@ -59,6 +62,13 @@ class Common:
 def common_options(command: Command) -> Command:
     """Give a command the shared options."""
     for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def model_options(command: Command) -> Command:
+    """Give a command the options that choose models."""
+    for option in reversed(MODEL_OPTIONS):
         command = option(command)
     return command
 

@@ -112,7 +112,7 @@ def run(
     mask: str | None = None,
 ) -> Any:
     """Run a flow in this process, attached to the embedded Prefect server or the configured one."""
-    _hand_down(common, server)
+    hand_down(common, server)
     with _uncollected():
         from deployments.cli.running import begin_torch, run_product, run_video
     if server is not None:
@@ -137,7 +137,7 @@ def _quiet(server: ApiServer | None) -> None:
     os.environ.update(environment(server) if server is not None else {})
 
 
-def _hand_down(common: Common, server: ApiServer | None) -> None:
+def hand_down(common: Common, server: ApiServer | None) -> None:
     """What Prefect reads when it is first imported, and the settings that the flow reads for itself."""
     _quiet(server)
     os.environ["STILLMOTION_TENANT"] = common.settings.tenant

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import prefect.settings
 from prefect.settings import temporary_settings
@@ -18,6 +18,9 @@ from flows.product import plan_product, product
 from flows.summary import RunSummary
 from tasks.prefect_stage import value_of
 
+if TYPE_CHECKING:
+    from flows.checking import CheckSummary
+
 
 def run_product(photos: Sequence[str], recipe: str, common: Common, *, command: str) -> RunSummary:
     """The product flow with a progress display; what it came to."""
@@ -25,6 +28,30 @@ def run_product(photos: Sequence[str], recipe: str, common: Common, *, command: 
     if common.dry_run:
         return plan_product(order, common.settings)
     return _watched(product, order)
+
+
+def run_check(
+    photos: Sequence[str], gate: str, thresholds: dict[str, Any], docs: Path | None, common: Common
+) -> "CheckSummary":
+    """The check flow with a progress display; what it came to."""
+    from flows.checking import CheckOrder, CheckSummary, check
+
+    order = CheckOrder.model_validate(
+        {
+            "photos": _absolute(photos),
+            "gate": gate,
+            "thresholds": thresholds,
+            "docs": str(docs.absolute()) if docs else None,
+            "models": common.models,
+            "weights": common.weights,
+            "purpose": common.purpose,
+        }
+    )
+    state = _final_state(check, order)
+    found = value_of(state)
+    summary = found if isinstance(found, CheckSummary) else state.result()
+    assert isinstance(summary, CheckSummary)
+    return summary
 
 
 def run_video(
@@ -59,9 +86,12 @@ def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
 
 
 def _watched(flow: Any, order: Order) -> RunSummary:
+    return summary_of(_final_state(flow, order))
+
+
+def _final_state(flow: Any, order: Order) -> Any:
     with open_display() as display, watched_by(display), _without_heartbeat():
-        state: Any = flow(order, return_state=True)
-    return summary_of(state)
+        return flow(order, return_state=True)
 
 
 def begin_torch() -> None:

@@ -19,9 +19,11 @@ from deployments import api_server
 from tests.photographs import save_product
 
 ROOT = Path(__file__).parents[2]
-RECIPE = [{"stage": "cutout"}, {"stage": "publish", "format": "png"}]
+RECIPE: list[dict[str, Any]] = [{"stage": "cutout"}, {"stage": "publish", "format": "png"}]
 STAGES = 3  # intake and those of the recipe
-HEAVY = {"torch", "kornia", "scipy", "zarr", "dask", "distributed", "alembic", "great_expectations", "prefect.server"}
+GATED = [{"stage": "gate", "gate": "intake", "thresholds": {"large_enough": {"min": 8}}}, *RECIPE]
+GATES = {"great_expectations", "polars", "pandas"}
+HEAVY = {"torch", "kornia", "scipy", "zarr", "dask", "distributed", "alembic", "prefect.server", *GATES}
 
 RUN = """
     import sys
@@ -40,9 +42,11 @@ RUN_WITH_AN_IMPATIENT_SERVER = """
 """
 
 
-def command(tmp_path: Path, photo: Path, *, code: str = RUN, **environment: str) -> "subprocess.Popen[str]":
+def command(
+    tmp_path: Path, photo: Path, *, code: str = RUN, stages: Any = RECIPE, **environment: str
+) -> "subprocess.Popen[str]":
     recipe = tmp_path / "recipe.json"
-    recipe.write_text(json.dumps(RECIPE))
+    recipe.write_text(json.dumps(stages))
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), "product", str(photo), "--recipe", str(recipe), "--json",
          "--out", str(tmp_path / "out" / photo.stem)],
@@ -108,9 +112,21 @@ def test_a_cached_run_imports_no_library_of_the_stages_it_skips(tmp_path: Path) 
     document, second = finished(command(tmp_path, photo))
     assert [stage["cached"] for stage in document["stages"]] == [True] * STAGES
     assert {"torch", "scipy", "zarr"} <= set(first.split())  # or the names below would prove nothing
+    assert not GATES & set(first.split())
     assert not HEAVY & set(second.split())
     home = Path(os.environ["PREFECT_HOME"])
     wait_for_states(home, document["run_id"], "Completed", Cached=STAGES)
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_run_whose_gates_have_decided_before_does_not_load_what_they_need(tmp_path: Path) -> None:
+    photo = save_product(tmp_path / "cup.png")
+    _, first = finished(command(tmp_path, photo, stages=GATED))
+    document, second = finished(command(tmp_path, photo, stages=GATED))
+    assert {stage["cached"] for stage in document["stages"]} == {True}
+    assert set(first.split()) >= GATES
+    assert not HEAVY & set(second.split())
+    assert not [line for line in first.splitlines()[:-1] if "great_expectations" in line]
 
 
 @pytest.mark.usefixtures("prefect_api")
