@@ -18,6 +18,7 @@
     │   │   ├── SecretRetiredError           secret_retired
     │   │   └── SecretUnreadableError        secret_unreadable
     │   ├── UsageError                   usage
+    │   │   └── UsageExportError             usage_export      datasets/ledger/usage_export.py
     │   ├── RecipeError                  recipe
     │   ├── NotFoundError                not_found
     │   ├── PurchaseStateError           purchase_state        datasets/ledger/purchases.py

@@ -143,16 +143,18 @@ class Vault:
         record_read(self._ledger, self._tenant, replace(noted, version=secret.version))
         return secret
 
-    def versions(self) -> list[Version]:
-        """All versions of all credentials, a name's newest first. No values, so nobody is put on record."""
+    def versions(self, name: str | None = None) -> list[Version]:
+        """All versions of all credentials, or of one, a name's newest first. No values: nobody is put on record."""
+        if name is not None:
+            return history(store.versions(self._tenant, name), self._clock())
         by_name: dict[str, list[Stored]] = {}
         for stored in store.everything(self._tenant):
             by_name.setdefault(stored.address.name, []).append(stored)
         return [version for of_name in by_name.values() for version in history(of_name, self._clock())]
 
-    def due(self, ahead: timedelta = WARN_AHEAD) -> list[DueWarning]:
-        """Credentials that end or should be rotated soon, the most urgent first."""
-        return due(self.versions(), self._clock(), ahead)
+    def due(self, ahead: timedelta = WARN_AHEAD, *, name: str | None = None) -> list[DueWarning]:
+        """Credentials that end or should be rotated soon, or this one alone, the most urgent first."""
+        return due(self.versions(name), self._clock(), ahead)
 
     def reads(self, *, name: str | None = None, limit: int | None = None) -> Sequence[SecretRead]:
         """Who read what, the latest first."""

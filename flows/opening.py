@@ -72,7 +72,7 @@ def open_run(
     storage, ledger = open_books(settings)
     storage = storage if dry else _checked(storage, progress)
     models = choose_models(settings, order, recipe)
-    service = _service(settings, ledger, run_id) if recipe.is_paid else None
+    service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
     with open_executor(settings, storage) as executor, closing(GateKeeper(items_at_once(settings, recipe))) as gates:
         limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
         context = RunContext(
@@ -87,10 +87,10 @@ def items_at_once(settings: Settings, recipe: Recipe) -> int:
     return settings.workers + (settings.paid_calls if recipe.is_paid else 0)
 
 
-def _service(settings: Settings, ledger: Ledger, run_id: str) -> "PaidService":
+def _service(settings: Settings, ledger: Ledger, run_id: str, progress: Progress | None) -> "PaidService":
     from flows.services import open_service
 
-    return open_service(settings, ledger, run_id)
+    return open_service(settings, ledger, run_id, None if progress is None else progress.noted)
 
 
 def choose_models(settings: Settings, order: Order, recipe: Recipe) -> dict[str, ModelRef]:

@@ -1,19 +1,31 @@
 """The paid service of a run: found by the settings, its key read from the vault for each call, its circuit shared."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from pydantic import SecretStr
 
+from datasets.errors import PipelineError
 from datasets.ledger import Ledger
 from datasets.settings import Settings
-from datasets.vault import open_vault
+from datasets.vault import Vault, open_vault
 from model_blocks.adapters.waiting import Clock
-from model_blocks.services import find_service
+from model_blocks.services import find_facts, make_service
 from tasks.buying import PaidService, Terms
 from tasks.circuit import SharedCircuit
 from tasks.pacing import Pace
 
 
-def open_service(settings: Settings, ledger: Ledger, run_id: str) -> PaidService:
+def open_service(
+    settings: Settings, ledger: Ledger, run_id: str, noted: Callable[[str], None] | None = None
+) -> PaidService:
     """The installation's service for placing products.
+
+    Args:
+        settings: Say which service.
+        ledger: Holds the circuit that all processes share.
+        run_id: Who reads the service's key.
+        noted: Is told what should be done about that key soon.
 
     Raises:
         ServiceMissingError: None is set up.
@@ -24,10 +36,27 @@ def open_service(settings: Settings, ledger: Ledger, run_id: str) -> PaidService
     def read_secret(name: str) -> SecretStr:
         return SecretStr(vault.get(name, purpose="paid service").reveal())
 
+    facts = find_facts(settings.place_service)
+    adapter = make_service(facts, read_secret)
+    if noted is not None:
+        _tell_due(vault, facts, noted)
     return PaidService(
-        adapter=find_service(settings.place_service, read_secret),
+        adapter=adapter,
         circuit=SharedCircuit(ledger.breaker(settings.tenant)),
         pace=Pace(settings.paid_calls),
         terms=Terms(patience_s=settings.service_patience_s),
         clock=Clock(),
     )
+
+
+def _tell_due(vault: Vault, facts: Mapping[str, Any], noted: Callable[[str], None]) -> None:
+    """Say in time what is due about the service's own key. What is wrong with it is said by the first call."""
+    name = facts.get("credential")
+    if not name:
+        return
+    try:
+        warnings = vault.due(name=str(name))
+    except PipelineError:
+        return
+    for warning in warnings:
+        noted(f"{warning.message} [{warning.code}]")

@@ -76,6 +76,16 @@ def find_service(name: str, read_secret: ReadSecret) -> PaidAdapter:
         ServiceMissingError: No name is given, or nothing is there.
         SettingsError: What is there does not hold.
     """
+    return make_service(find_facts(name), read_secret)
+
+
+def find_facts(name: str) -> Mapping[str, Any]:
+    """What a Block of that name or a JSON file at that path says of a service, as it stands there.
+
+    Raises:
+        ServiceMissingError: No name is given, or nothing is there.
+        SettingsError: What is there cannot be read.
+    """
     if not name:
         raise ServiceMissingError(
             "this recipe has its product placed by a paid image service, and none is set up: describe one in a JSON "
@@ -83,7 +93,7 @@ def find_service(name: str, read_secret: ReadSecret) -> PaidAdapter:
             "STILLMOTION_PLACE_SERVICE to the file or to a Prefect block of type stillmotion-paid-service; or stay "
             "local: `--recipe packshot`, or a stage compose with the preset 'picture' instead of place"
         )
-    return make_service(_from_file(Path(name)) if name.endswith(".json") else _from_block(name), read_secret)
+    return _from_file(Path(name)) if name.endswith(".json") else _from_block(name)
 
 
 def _from_file(path: Path) -> Mapping[str, Any]:

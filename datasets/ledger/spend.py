@@ -272,9 +272,17 @@ class SpendSession:
         """The sums of everything, or of a run, or of UTC days (``2026-05-04``, both ends included)."""
         return spend_summary.total(self._rows, run_id=run_id, since=since, until=until)
 
-    def summaries(self, by: Grouping) -> dict[str, Summary]:
-        """The same for each ``run`` or each ``day``."""
-        return spend_summary.grouped(self._rows, by)
+    def summaries(
+        self, by: Grouping, *, run_id: str | None = None, since: str | None = None, until: str | None = None
+    ) -> dict[str, Summary]:
+        """The same for each ``run``, each ``day`` or each ``item``."""
+        return spend_summary.grouped(self._rows, by, run_id=run_id, since=since, until=until)
+
+    def avoided_by_reason(
+        self, *, run_id: str | None = None, since: str | None = None, until: str | None = None
+    ) -> dict[str, Summary]:
+        """What did not have to be paid, for each reason, with what of it was taken back."""
+        return spend_summary.by_reason(self._rows, run_id=run_id, since=since, until=until)
 
     # shared by the above
 

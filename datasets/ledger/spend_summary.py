@@ -9,8 +9,8 @@ from sqlalchemy import Table, case, func, select
 from datasets.ledger.spend_rows import PurchaseRows
 from datasets.ledger.spend_tables import avoided, purchases
 
-Grouping = Literal["run", "day"]
-COLUMN: dict[Grouping, str] = {"run": "run_id", "day": "day"}
+Grouping = Literal["run", "day", "item"]
+COLUMN: dict[Grouping, str] = {"run": "run_id", "day": "day", "item": "item"}
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,30 @@ def total(
     return next(iter(found.values()), Summary())
 
 
-def grouped(rows: PurchaseRows, by: Grouping) -> dict[str, Summary]:
-    """Sums for each run or each UTC day, by name."""
-    return dict(sorted(_sums(rows, COLUMN[by], None, None, None).items()))
+def grouped(
+    rows: PurchaseRows,
+    by: Grouping,
+    *,
+    run_id: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> dict[str, Summary]:
+    """Sums for each run, each UTC day or each item, by name."""
+    return dict(sorted(_sums(rows, COLUMN[by], run_id, since, until).items()))
+
+
+def by_reason(
+    rows: PurchaseRows, *, run_id: str | None = None, since: str | None = None, until: str | None = None
+) -> dict[str, Summary]:
+    """What did not have to be paid and what of it was taken back, for each reason. Purchases have none."""
+    sums: dict[str, Summary] = {}
+    bounds = (rows, None, run_id, since, until)
+    entries = (avoided.c.reason, avoided.c.entry)
+    for _, reason, entry, amount in _grouped(avoided, bounds, [func.sum(avoided.c.micro_usd)], entries):
+        before = sums.get(reason, Summary())
+        more = {"reversed": -int(amount)} if entry == "reversal" else {"avoided": {reason: int(amount)}}
+        sums[reason] = replace(before, **more)
+    return dict(sorted(sums.items()))
 
 
 def _sums(

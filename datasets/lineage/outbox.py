@@ -22,6 +22,8 @@ LOG = logging.getLogger("stillmotion")
 LEASE = "lineage-outbox"
 BATCH = 64
 DEADLINE_S = 2.0  # that a run's end waits for the sink at most
+BUSY = "another process is telling them"
+TIME_OVER = "the time was over"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def drain(ledger: Ledger, storage: Storage, settings: Settings, *, deadline_s: f
     """
     lease = ledger.lease(storage.tenant, LEASE)
     if not lease.try_acquire():
-        return Drained(error="another process is telling them")
+        return Drained(error=BUSY)
     try:
         return _drain(ledger, storage, settings, time.monotonic() + deadline_s, deadline_s)
     finally:
@@ -58,7 +60,7 @@ def _drain(ledger: Ledger, storage: Storage, settings: Settings, end: float, tim
         while events := _waiting(ledger, storage.tenant, after):
             for event in events:
                 if time.monotonic() > end:
-                    return Drained(delivered, refused, "the time was over")
+                    return Drained(delivered, refused, TIME_OVER)
                 try:
                     taken = _tell(ledger, storage.tenant, event, send)
                 except SinkAwayError as error:
