@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from datasets.ledger import open_ledger
+from datasets.ledger.gate_rows import GateRecord
+from datasets.lineage.events import render
 from datasets.settings import read_settings
 from datasets.storage import open_storage
 from flows.order import ProductOrder
 from flows.product import run_product
 from flows.summary import RunSummary
+from flows.telling import tell_end, told_of
+from tests.datasets.ledger_rows import NOW, a_run, an_item, new_ledger_url
+from tests.datasets.spend_facts import ANSWER, PRICE, Clock, key_of, wish, yours
 from tests.datasets.test_lineage_outbox import closed_port, waiting
 from tests.photographs import save_product
 
@@ -54,3 +59,63 @@ def test_a_dead_sink_fails_no_run_and_the_next_run_tells_all(tmp_path: Path) -> 
     assert run(photo).exit_status == 0
     assert [event["eventType"] for event in told()] == ["START", "COMPLETE"] * 2
     assert waiting(open_ledger(read_settings().ledger)) == []
+
+
+def expected(name: str, *, success: bool | None, level: str = "stop") -> dict[str, Any]:
+    """One expectation as a gate's row holds it; without success it does not concern the picture."""
+    facts = {"expectation": name, "measure": "coverage", "observed": 0.25, "bound": {"min": 0.5}, "level": level}
+    return facts | {"success": success, "skipped": success is None}
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_an_end_tells_what_gates_said_and_what_was_charged(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str
+) -> None:
+    """Also of a run that came to no end of its own: here one that crashed after it had paid."""
+    ledger = open_ledger(new_ledger_url(request, database, tmp_path))
+    results = [expected("seen", success=True), expected("large", success=False, level="warn")]
+    gate = GateRecord(
+        "run-1", "shoe", "g", "spend", "ab" * 32, "warn", False, {}, [*results, expected("x", success=None)], NOW
+    )
+    clock = Clock()
+    with ledger.spending("anna", clock=clock) as session:
+        bought = session.sent(yours(session.claim(wish("shoe"))))
+        session.claim(wish("boot"))  # never sent
+        other = session.sent(yours(session.claim(wish("hat", run_id="run-2"))))
+        session.settle(other, charged_micro_usd=1, reference=None, response=ANSWER)
+    clock.advance(seconds=2)
+    with ledger.spending("anna", clock=clock) as session:
+        session.settle(bought, charged_micro_usd=PRICE + 1, reference="r-7", response=ANSWER)
+    with ledger.session("anna") as session:
+        session.start_run(a_run("run-1"))
+        session.save_items("run-1", [an_item()])
+        session.record_gate(gate)
+        session.finish_run("run-1", "crashed", {})
+    with ledger.session("anna") as session:
+        tell_end(session, "run-1", told_of(ledger, "anna", "run-1"))
+    with ledger.session("anna", read_only=True) as session:
+        (left,) = session.waiting_events(10)
+    event = json.loads(render(left.event, "anna"))
+    ledger.close()
+    assert event["eventType"] == "FAIL"
+    (read,) = event["inputs"]
+    checks = read["inputFacets"]["dataQualityAssertions"]["assertions"]
+    assert [(each["assertion"], each["success"], each["severity"]) for each in checks] == [
+        ("spend.seen", True, "error"),
+        ("spend.large", False, "warn"),
+    ]
+    assert checks[0].items() >= {"column": "coverage", "expected": '{"min":0.5}', "actual": "0.25"}.items()
+    (row,) = event["run"]["facets"]["stillmotion_cost"]["charges"]
+    assert row == {
+        "BilledCost": "0.040001",
+        "BillingCurrency": "USD",
+        "ChargeCategory": "Usage",
+        "ChargePeriodStart": "2026-05-04T12:00:00+00:00",
+        "ChargePeriodEnd": "2026-05-04T12:00:02+00:00",
+        "ServiceName": "studio",
+        "SkuId": "1",
+        "ResourceId": "r-7",
+        "x_Item": "shoe",
+        "x_PurchaseKey": key_of("shoe"),
+        "x_PriceList": "2026-05",
+    }
