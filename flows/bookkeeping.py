@@ -19,7 +19,7 @@ from flows.order import Order
 from flows.orphans import closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
-from flows.telling import NOTHING_MORE, Told, tell_end, tell_start
+from flows.telling import tell_end, tell_start, told_of
 from tasks.context import RunContext
 
 ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
@@ -52,7 +52,7 @@ def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: S
     ]
     with run.ledger.session(run.storage.tenant) as session:
         for crashed in session.close_orphans(ORPHAN_AFTER):
-            tell_end(session, crashed)
+            tell_end(session, crashed, told_of(run.ledger, run.storage.tenant, crashed))
         session.start_run(record)
         session.save_items(run.run_id, items)
         tell_start(session, run.run_id)
@@ -68,18 +68,15 @@ def alive(run: RunContext) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, TerminationSignal):
+            told = told_of(run.ledger, run.storage.tenant, run.run_id)
             with run.ledger.session(run.storage.tenant) as session:
                 session.finish_run(run.run_id, "interrupted", {"message": "interrupted by its user"})
-                tell_end(session, run.run_id)
+                tell_end(session, run.run_id, told)
             raise
 
 
-def end_run(run: RunContext, summary: RunSummary, told: Told = NOTHING_MORE) -> None:
-    """Write down how the run ended.
-
-    Args:
-        told: Checks and charges that others hear of with it.
-    """
+def end_run(run: RunContext, summary: RunSummary) -> None:
+    """Write down how the run ended, and leave word of it for others, checks and charges included."""
     statuses = [item.status for item in summary.items]
     facts: dict[str, Any] = {
         "seconds": round(summary.seconds, 3),
@@ -88,6 +85,7 @@ def end_run(run: RunContext, summary: RunSummary, told: Told = NOTHING_MORE) -> 
         "cached": sum(stage.cached for item in summary.items for stage in item.stages),
         "exit_status": summary.exit_status,
     }
+    told = told_of(run.ledger, run.storage.tenant, run.run_id)
     with run.ledger.session(run.storage.tenant) as session:
         session.finish_run(run.run_id, summary.status, facts)
         tell_end(session, run.run_id, told)
@@ -111,6 +109,7 @@ def close_cancelled(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG0
 def _close(flow_run: Any, state: Any, status: str) -> None:
     """Close the run in the ledger if the flow did not come to do so itself."""
     storage, ledger = open_books(read_settings())
+    told = told_of(ledger, storage.tenant, str(flow_run.id))
     with ledger.session(storage.tenant) as session:
         try:
             record = session.find_run(str(flow_run.id))
@@ -118,4 +117,4 @@ def _close(flow_run: Any, state: Any, status: str) -> None:
             return  # it ended before it began to keep books
         if record.status == "running":
             session.finish_run(record.run_id, status, {"message": state.message or ""})
-            tell_end(session, record.run_id)
+            tell_end(session, record.run_id, told)

@@ -123,9 +123,8 @@ def write_down(journey: Journey, step: Step, picture: Picture, decision: Decisio
     with run.ledger.session(run.storage.tenant) as session:
         session.record_gate(record)
     shown = [{"expectation": e.expectation, "success": e.success} for e in decision.expectations if not e.skipped]
-    journey.guardrails.append(
-        {"gate": decision.gate, "decision": decision.decision, "released": released, "expectations": shown}
-    )
+    told = {"gate": decision.gate, "decision": decision.decision, "released": released, "expectations": shown}
+    journey.guardrails.append(told | {"picture": picture.fingerprint})
 
 
 def _stopped(journey: Journey, step: Step, stop: Stop, *, twin: str | None = None) -> StoppedError:

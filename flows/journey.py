@@ -116,7 +116,7 @@ def deliver(journey: Journey, step: Step, files: Sequence[Published]) -> None:
     with run.ledger.session(run.storage.tenant) as session:
         for delivered in put:
             session.record_output(_output_record(run.run_id, journey.item, delivered))
-        records = record_deliveries(session, journey, put, kept)
+        records = record_deliveries(session, journey, step, put, kept)
     put_beside(put, records)
 
 

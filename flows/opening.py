@@ -73,7 +73,10 @@ def open_run(
     storage = storage if dry else _checked(storage, progress)
     models = choose_models(settings, order, recipe)
     service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
-    with open_executor(settings, storage) as executor, closing(GateKeeper(items_at_once(settings, recipe))) as gates:
+    with (
+        open_executor(settings, storage, take_turns=recipe.is_paid) as executor,
+        closing(GateKeeper(items_at_once(settings, recipe))) as gates,
+    ):
         limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
         context = RunContext(
             run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates

@@ -11,6 +11,7 @@ from datasets.ledger.lineage_rows import LineageRow
 from datasets.lineage.beside import write_record
 from datasets.lineage.environment import environment
 from datasets.lineage.record import (
+    BOUGHT,
     CORE,
     SEALED,
     Definition,
@@ -23,6 +24,7 @@ from datasets.lineage.record import (
 )
 from datasets.storage import Storage
 from flows.journey_state import Journey
+from flows.recipes import Step
 from flows.summary import Delivered
 from tasks.config import StageConfig
 from tasks.context import current_run
@@ -30,15 +32,17 @@ from tasks.stage import StageKey
 
 FILE_FIELDS = ("lut", "mask", "picture")  # of a stage's configuration: paths of files, which count by their content
 BY_DIGEST = "sha256:"
+PAID = "place"  # the stage whose output is an answer of a service, not a result of its inputs alone
 ORDERED = ("models", "purpose")  # of an order: what decides the result beside the recipe
 
 
 def record_deliveries(
-    session: LedgerSession, journey: Journey, delivered: Sequence[Delivered], files: dict[str, str]
+    session: LedgerSession, journey: Journey, step: Step, delivered: Sequence[Delivered], files: dict[str, str]
 ) -> list[LineageRow]:
     """Write where delivered files came from into the ledger.
 
     Args:
+        step: What delivers them; by its name the way to a file is found again in its recipe.
         files: Digests of the files that the recipe names, by their paths.
 
     Returns:
@@ -58,17 +62,18 @@ def record_deliveries(
         }
         links = [links_of[key.fingerprint] for key in chain]
         libraries = {name for link in links for name in _libraries(link)}
+        materials = [*_materials(journey, chain, files), *_bought(journey, chain)]
         record = make_record(
-            Subject(each.path.name, each.file.sha256, _facts(journey, each)),
-            Definition(recipe, {"device": _devices(chain)}, _materials(journey, chain, files), links),
+            Subject(each.path.name, each.file.sha256, _facts(journey, step, each)),
+            Definition(recipe, {"device": _devices(chain)}, materials, links),
             RunDetails(
                 run.run_id,
                 run.version,
                 run.started_at,
                 now,
                 environment(libraries),
-                journey.guardrails,
-                journey.charges,
+                _about(journey.guardrails, chain),
+                _paid(journey.charges, materials),
             ),
         )
         rows.append(session.record_lineage(_row(run.run_id, each, record, now)))
@@ -132,10 +137,11 @@ def _row(run_id: str, each: Delivered, record: dict[str, object], now: datetime)
     )
 
 
-def _facts(journey: Journey, each: Delivered) -> dict[str, object]:
+def _facts(journey: Journey, step: Step, each: Delivered) -> dict[str, object]:
     file = each.file
     facts: dict[str, object] = {
         "item": journey.item,
+        "step": step.name,
         "role": file.role,
         "stored": file.stored,
         "fingerprint": file.fingerprint,
@@ -189,6 +195,36 @@ def _materials(journey: Journey, chain: Sequence[StageKey], files: dict[str, str
                 facts = {"licence": model.facts.licence, "published": model.published, "version": model.facts.version}
                 found["weights", model.weights] = Material(model.name, model.weights, "weights", facts)
     return list(found.values())
+
+
+def _bought(journey: Journey, chain: Sequence[StageKey]) -> list[Material]:
+    """Answers of paid services on the way to a file. What they cost, and who asked when, is the run's affair."""
+    facts = {stage.key.fingerprint: stage.picture.facts for stage in journey.stages if stage.key is not None}
+    found = []
+    for key in chain:
+        if key.stage != PAID:
+            continue
+        service, version = str(key.parameters["service"]), key.parameters["service_version"]
+        told = {
+            "service": service,
+            "version": version,
+            "purchase": facts[key.fingerprint]["purchase"],
+            "fingerprint": key.fingerprint,
+        }
+        found.append(Material(service, str(facts[key.fingerprint]["answer"]), BOUGHT, told))
+    return found
+
+
+def _about(guardrails: Sequence[dict[str, object]], chain: Sequence[StageKey]) -> list[dict[str, object]]:
+    """What gates said of pictures that led to a file."""
+    way = {key.fingerprint for key in chain}
+    return [each for each in guardrails if each["picture"] in way]
+
+
+def _paid(charges: Sequence[dict[str, object]], materials: Sequence[Material]) -> list[dict[str, object]]:
+    """Charges for what is in a file."""
+    purchases = {each.facts["purchase"] for each in materials if each.kind == BOUGHT}
+    return [each for each in charges if each["purchase"] in purchases]
 
 
 def _portable(config: StageConfig, files: dict[str, str]) -> dict[str, object]:

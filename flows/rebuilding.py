@@ -1,8 +1,9 @@
 """Makes a published file again from its record alone, in a place of its own, where nothing is cached."""
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,22 @@ from datasets.assets import get_asset, local_asset
 from datasets.errors import NotFoundError
 from datasets.identity import digest_file
 from datasets.lineage.environment import differences
-from datasets.lineage.record import chain_of, subject_of
+from datasets.lineage.record import bought_in, chain_of, subject_of
 from datasets.settings import Settings
 from datasets.storage import Storage
+from flows.items import process_item, stages_of
+from flows.opening import open_books
 from flows.order import ProductOrder
-from flows.product import run_product
 from flows.provenance import BY_DIGEST, FILE_FIELDS
+from flows.recipes import Recipe, parse_recipe
+from flows.recorded_answers import RecordedService, bring_answer
+from flows.services import served_by
 from flows.summary import RunSummary
 from flows.video import run_video
 from flows.video_order import VideoOrder
+from flows.working import work
 from model_blocks.registry import find_model
+from tasks.gate_config import GateConfig
 
 FILE_FOLDER = "files"
 
@@ -56,7 +63,8 @@ def rebuild(record: Mapping[str, Any], storage: Storage, settings: Settings, out
         out: Folder for the file.
 
     Raises:
-        NotFoundError: The original bytes are not in the storage.
+        NotFoundError: The original bytes, or the answer of a paid service, are not in the storage.
+        OutputDamagedError: They are not what they were.
     """
     name, sha256 = subject_of(record)
     published = record["predicate"]["stillmotion_published"]
@@ -84,6 +92,7 @@ def _apart(settings: Settings, place: Path) -> Settings:
             "ledger_url": f"sqlite:///{place / 'ledger.db'}",
             "ledger_owner_url": "",
             "lineage_url": "",
+            "place_service": "",
             "signing_key": None,
         }
     )
@@ -100,7 +109,57 @@ def _run(record: Mapping[str, Any], storage: Storage, settings: Settings, place:
     }
     if asked["flow"] == "video":
         return run_video(VideoOrder.model_validate({"clips": (str(source),), **order}), settings)
-    return run_product(ProductOrder.model_validate({"photos": (str(source),), **order}), settings)
+    step = str(record["predicate"]["stillmotion_published"]["step"])
+    with _answered(record, storage, settings):
+        return _run_way(ProductOrder.model_validate({"photos": (str(source),), **order}), step, settings)
+
+
+def _run_way(order: ProductOrder, step: str, settings: Settings) -> RunSummary:
+    recipe = _way(parse_recipe(order.recipe), step)
+    return work(
+        "product",
+        order,
+        recipe,
+        settings,
+        lambda item, source: process_item(item, source, recipe, order.out_folder),
+        stages=stages_of(recipe),
+    )
+
+
+def _way(recipe: Recipe, name: str) -> Recipe:
+    """What leads to one file, without gates: they let it through, and what they would say today is no matter.
+
+    Everything keeps the name and number it has in the whole recipe, and with them the file its own.
+    """
+    way = {step.name: step for step in recipe.way_to(name)}
+
+    def behind_gates(source: str) -> str:
+        while source in way and isinstance(way[source].config, GateConfig):
+            source = way[source].source
+        return source
+
+    steps = tuple(
+        replace(step, source=behind_gates(step.source))
+        for step in recipe.steps
+        if step.name in way and not isinstance(step.config, GateConfig)
+    )
+    return replace(recipe, steps=steps)
+
+
+@contextmanager
+def _answered(record: Mapping[str, Any], storage: Storage, settings: Settings) -> Iterator[None]:
+    """While the block runs, what the record names as bought is bought, and nothing else can be."""
+    answers = bought_in(record)
+    if not answers:
+        yield
+        return
+    own, ledger = open_books(settings)
+    with closing(ledger):
+        for answer in answers:
+            bring_answer(answer, storage, own, ledger)
+    facts = answers[0]["annotations"]
+    with served_by(RecordedService(str(facts["service"]), str(facts["version"]))):
+        yield
 
 
 def _original(record: Mapping[str, Any], storage: Storage, place: Path) -> Path:

@@ -1,6 +1,8 @@
 """The paid service of a run: found by the settings, its key read from the vault for each call, its circuit shared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import SecretStr
@@ -9,16 +11,28 @@ from datasets.errors import PipelineError
 from datasets.ledger import Ledger
 from datasets.settings import Settings
 from datasets.vault import Vault, open_vault
+from model_blocks.adapters.adapter import PaidAdapter
 from model_blocks.adapters.waiting import Clock
 from model_blocks.services import find_facts, make_service
 from tasks.buying import PaidService, Terms
 from tasks.circuit import SharedCircuit
 from tasks.pacing import Pace
 
+Noted = Callable[[str], None]
+_INSTEAD: ContextVar[PaidAdapter | None] = ContextVar("stillmotion_service", default=None)
 
-def open_service(
-    settings: Settings, ledger: Ledger, run_id: str, noted: Callable[[str], None] | None = None
-) -> PaidService:
+
+@contextmanager
+def served_by(adapter: PaidAdapter) -> Iterator[None]:
+    """Flows called inside use this adapter, whatever service the installation has."""
+    token = _INSTEAD.set(adapter)
+    try:
+        yield
+    finally:
+        _INSTEAD.reset(token)
+
+
+def open_service(settings: Settings, ledger: Ledger, run_id: str, noted: Noted | None = None) -> PaidService:
     """The installation's service for placing products.
 
     Args:
@@ -31,6 +45,16 @@ def open_service(
         ServiceMissingError: None is set up.
         SettingsError: What is set up does not hold.
     """
+    return PaidService(
+        adapter=_INSTEAD.get() or _installed(settings, run_id, noted),
+        circuit=SharedCircuit(ledger.breaker(settings.tenant)),
+        pace=Pace(settings.paid_calls),
+        terms=Terms(patience_s=settings.service_patience_s),
+        clock=Clock(),
+    )
+
+
+def _installed(settings: Settings, run_id: str, noted: Noted | None) -> PaidAdapter:
     vault = open_vault(settings, reader=run_id)
 
     def read_secret(name: str) -> SecretStr:
@@ -40,16 +64,10 @@ def open_service(
     adapter = make_service(facts, read_secret)
     if noted is not None:
         _tell_due(vault, facts, noted)
-    return PaidService(
-        adapter=adapter,
-        circuit=SharedCircuit(ledger.breaker(settings.tenant)),
-        pace=Pace(settings.paid_calls),
-        terms=Terms(patience_s=settings.service_patience_s),
-        clock=Clock(),
-    )
+    return adapter
 
 
-def _tell_due(vault: Vault, facts: Mapping[str, Any], noted: Callable[[str], None]) -> None:
+def _tell_due(vault: Vault, facts: Mapping[str, Any], noted: Noted) -> None:
     """Say in time what is due about the service's own key. What is wrong with it is said by the first call."""
     name = facts.get("credential")
     if not name:

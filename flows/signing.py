@@ -8,6 +8,7 @@ from datasets.lineage.keys import KeyFolder
 from datasets.lineage.signing import can_sign, sign_file
 from datasets.outputs import OutputPlace, StoredFile
 from flows.journey_state import Journey
+from flows.provenance import PAID, chain_to
 from tasks.context import current_run
 from tasks.encoding import Published
 
@@ -34,7 +35,8 @@ def signed(journey: Journey, file: Published) -> Published:
 
 def _sign(journey: Journey, file: Published, keys: KeyFolder) -> Published:
     run = current_run()
-    trained = any(model.weights for key in journey.keys().values() for model in key.models)
+    chain = chain_to(file.fingerprint, journey.keys())
+    trained = any(key.stage == PAID or any(model.weights for model in key.models) for key in chain)
     facts = {"unsigned_sha256": file.sha256, "fingerprint": file.fingerprint, "original_sha256": journey.asset or ""}
     with run.storage.temporary_file() as unsigned, run.storage.temporary_file() as target:
         place = OutputPlace(run.storage, file.fingerprint)

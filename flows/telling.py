@@ -1,24 +1,27 @@
 """Leaves events about a run in the outbox, in the transaction that writes its start or its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from datasets.ledger import ItemRecord, LedgerSession, OutputRecord
-from datasets.lineage.events import DatasetFacts, Kind, RunEventFacts
+from datasets.identity import canonical_json
+from datasets.ledger import ItemRecord, Ledger, LedgerSession, OutputRecord, Purchase
+from datasets.ledger.gate_rows import GateRecord
+from datasets.lineage.events import DatasetFacts, Kind, RunEventFacts, cost_row
 
 ABORTED = ("interrupted", "cancelled")
 FAILED = ("failed", "unreadable", "crashed")
+SEVERITY = {"stop": "error", "warn": "warn"}  # a gate's levels in OpenLineage's words
 
 
 @dataclass(frozen=True)
 class Told:
-    """What others hear of besides the ledger's rows.
+    """What others hear of besides a run's items and outputs.
 
     Attributes:
-        assertions: Checks of an item's source, by item, in the fields of OpenLineage's Assertion.
+        assertions: What gates found, by item, in the fields of OpenLineage's Assertion.
         charges: Rows in FOCUS columns, as ``datasets.lineage.events.cost_row`` makes them.
     """
 
@@ -27,6 +30,46 @@ class Told:
 
 
 NOTHING_MORE = Told()
+
+
+def told_of(ledger: Ledger, tenant: str, run_id: str) -> Told:
+    """What gates said in a run and what it was charged, for the event of its end."""
+    with ledger.session(tenant, read_only=True) as session:
+        gates = session.gate_records(run_id)
+    assertions: dict[str, list[Mapping[str, Any]]] = {}
+    for record in gates:
+        assertions.setdefault(record.item, []).extend(_assertions(record))
+    with ledger.spending(tenant, read_only=True) as spending:
+        purchases = spending.purchases("settled", run_id=run_id)
+    return Told(assertions, [_charge(each) for each in purchases])
+
+
+def _assertions(record: GateRecord) -> Iterator[dict[str, Any]]:
+    """What a gate expected of a picture; what does not concern it, or is not known, was not checked."""
+    for each in record.expectations:
+        if each["success"] is None:
+            continue
+        yield {
+            "assertion": f"{record.gate}.{each['expectation']}",
+            "success": each["success"],
+            "column": each["measure"],
+            "severity": SEVERITY[each["level"]],
+            "expected": canonical_json(each["bound"]),
+            "actual": canonical_json(each["observed"]),
+        }
+
+
+def _charge(purchase: Purchase) -> dict[str, Any]:
+    begun = purchase.sent_at or purchase.intent_at
+    return cost_row(
+        purchase.adapter,
+        purchase.charged_micro_usd or 0,
+        begun,
+        purchase.settled_at or begun,
+        sku=purchase.adapter_version,
+        resource=purchase.provider_reference,
+        custom={"Item": purchase.item, "PurchaseKey": purchase.purchase_key, "PriceList": purchase.price_list},
+    )
 
 
 def tell_start(session: LedgerSession, run_id: str) -> None:

@@ -7,7 +7,7 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -38,14 +38,19 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Everything in this process, one task after the other, the libraries using all cores."""
+    """Everything in this process, one task after the other, the libraries using all cores.
+
+    Args:
+        take_turns: Whether threads that ask at the same time wait for each other. Not where one thread's task waits
+            for what another's makes, as a clip's stages that begin early do.
+    """
 
     workers = 1
     in_process = True
 
-    def __init__(self, retries: int = 3) -> None:
+    def __init__(self, retries: int = 3, *, take_turns: bool = False) -> None:
         self._retries = retries
-        self._turn = threading.Lock()  # items that wait for a paid service do so beside the one that computes
+        self._turn: AbstractContextManager[object] = threading.Lock() if take_turns else nullcontext()
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, resources: Resources | None = None
@@ -106,14 +111,20 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def open_executor(settings: Settings, storage: Storage) -> AbstractContextManager[Executor]:
+def open_executor(
+    settings: Settings, storage: Storage, *, take_turns: bool = False
+) -> AbstractContextManager[Executor]:
     """The executor that the settings ask for.
+
+    Args:
+        take_turns: Whether there are more items on their way than workers, as where items wait for a paid service: in
+            this process they then compute one after the other.
 
     Raises:
         SettingsError: Worker processes were asked for and the storage cannot be seen by them.
     """
     if settings.dask_address is None and settings.workers == 1:
-        return _in_process(settings)
+        return _in_process(settings, take_turns=take_turns)
     if not storage.is_shared:
         raise SettingsError(
             f"{storage.root} is seen by this process alone; use one worker, or a storage root on disk",
@@ -125,5 +136,5 @@ def open_executor(settings: Settings, storage: Storage) -> AbstractContextManage
 
 
 @contextmanager
-def _in_process(settings: Settings) -> Iterator[Executor]:
-    yield InProcess(settings.chunk_retries)
+def _in_process(settings: Settings, *, take_turns: bool) -> Iterator[Executor]:
+    yield InProcess(settings.chunk_retries, take_turns=take_turns)

@@ -68,18 +68,37 @@ class RunEventFacts:
 
 
 def cost_row(
-    service: str, billed_micro_usd: int, start: datetime, end: datetime, *, sku: str | None = None
+    service: str,
+    billed_micro_usd: int,
+    start: datetime,
+    end: datetime,
+    *,
+    sku: str | None = None,
+    resource: str | None = None,
+    custom: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """One charge in FOCUS columns; money as decimal text, exact to the micro-dollar."""
+    """One charge in FOCUS columns; money as decimal text, exact to the micro-dollar.
+
+    Args:
+        sku: What of the service was bought.
+        resource: The service's own name of what it delivered.
+        custom: More columns; their names get the ``x_`` that FOCUS asks for.
+    """
     row: dict[str, Any] = {
-        "BilledCost": f"{billed_micro_usd // MICRO}.{billed_micro_usd % MICRO:06d}",
+        "BilledCost": dollars(billed_micro_usd),
         "BillingCurrency": "USD",
         "ChargeCategory": "Usage",
         "ChargePeriodStart": start.astimezone(UTC).isoformat(),
         "ChargePeriodEnd": end.astimezone(UTC).isoformat(),
         "ServiceName": service,
     }
-    return row | ({"SkuId": sku} if sku else {})
+    more = {"SkuId": sku, "ResourceId": resource} | {f"x_{name}": value for name, value in (custom or {}).items()}
+    return row | {name: value for name, value in more.items() if value}
+
+
+def dollars(micro_usd: int) -> str:
+    """An amount in US dollars as decimal text, exact to the micro-dollar."""
+    return f"{micro_usd // MICRO}.{micro_usd % MICRO:06d}"
 
 
 def render(facts: str, tenant: str) -> str:

@@ -21,6 +21,7 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:stillmotion:recipe:v1"
 BUILDER = "urn:stillmotion:builder"
 CORE, SEALED = "stillmotion_core", "stillmotion_sealed"
+BOUGHT = "bought"  # kind of a material that is a paid service's answer; it names the purchase and the stage it is of
 LINK_FIELDS = ("stage", "version", "parameters", "inputs", "models", "libraries")  # what a fingerprint is made of
 
 
@@ -53,7 +54,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Material:
-    """Something that was there before: original bytes, a file of the recipe, weights."""
+    """Something that was there before, or came from outside: original bytes, a recipe's file, weights, an answer."""
 
     name: str
     sha256: str
@@ -182,6 +183,12 @@ def parse_record(data: bytes) -> dict[str, Any]:
     if not intact:
         raise RecordDamagedError("the record is not as it was written; take it from the ledger or a copy")
     return cast("dict[str, Any]", record)
+
+
+def bought_in(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The answers of paid services that a file was made of."""
+    materials = record["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return [each for each in materials if each["annotations"]["kind"] == BOUGHT]
 
 
 def chain_of(record: Mapping[str, Any]) -> list[Link]:

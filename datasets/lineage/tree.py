@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from datasets.identity import canonical_json
-from datasets.lineage.record import Link, chain_of, subject_of
+from datasets.lineage.events import dollars
+from datasets.lineage.record import Link, bought_in, chain_of, subject_of
 
 SHORT = 12  # digits of a digest
 
@@ -19,9 +20,10 @@ def tree_lines(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"  signed; made of the unsigned file sha256 {published['unsigned_sha256']}"
     version, invocation = details["builder"]["version"]["stillmotion"], details["metadata"]["invocationId"]
     yield f"  by stillmotion {version}, run {invocation}, {details['metadata']['finishedOn']}"
+    yield from map(_gate, predicate["stillmotion_guardrails"])
     links = {link.fingerprint: link for link in chain_of(record)}
     materials = {each["digest"]["sha256"]: each for each in predicate["buildDefinition"]["resolvedDependencies"]}
-    yield from _stage(published["fingerprint"], links, materials, "  ")
+    yield from _stage(published["fingerprint"], links, materials | _answers(record), "  ")
     for skipped in published["skipped"]:
         yield f"  {skipped['stage']} was skipped: {skipped['reason']}"
 
@@ -34,6 +36,8 @@ def _stage(digest: str, links: Mapping[str, Link], materials: Mapping[str, Any],
         yield f"{below}model {_model(model, materials)}"
     if link.libraries:
         yield f"{below}with {', '.join(f'{name} {version}' for name, version in sorted(link.libraries.items()))}"
+    if digest in materials:
+        yield f"{below}└─ {materials[digest]}"
     for kind, source in link.inputs:
         if kind == "output":
             yield from _stage(source, links, materials, below)
@@ -48,3 +52,26 @@ def _model(model: Mapping[str, Any], materials: Mapping[str, Any]) -> str:
         return f"{model['name']} v{model['version']} (no weights)"
     licence = materials.get(weights, {}).get("annotations", {}).get("licence", "unknown")
     return f"{model['name']} v{model['version']}  weights sha256 {weights}  licence {licence}"
+
+
+def _gate(result: Mapping[str, Any]) -> str:
+    """What a gate said, and what of it was not as it should be."""
+    failed = [each["expectation"] for each in result["expectations"] if not each["success"]]
+    words = result["decision"] + (f" ({', '.join(failed)})" if failed else "")
+    return f"  {result['gate']} gate: {words}{', released' if result['released'] else ''}"
+
+
+def _answers(record: Mapping[str, Any]) -> dict[str, str]:
+    """In words, what services answered, by the fingerprints of the stages that asked."""
+    charges = {each["purchase"]: each for each in record["predicate"]["stillmotion_charges"]}
+    told = {}
+    for answer in bought_in(record):
+        facts = answer["annotations"]
+        charge = charges.get(facts["purchase"], {})
+        words = f"answer of {facts['service']} {facts['version']}  sha256 {answer['digest']['sha256']}"
+        if charge.get("reference"):
+            words += f"  reference {charge['reference']}"
+        if charge.get("micro_usd") is not None:
+            words += f"  paid {dollars(charge['micro_usd'])} USD on {charge['day']}"
+        told[facts["fingerprint"]] = words
+    return told

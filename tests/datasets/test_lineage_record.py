@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.identity import canonical_json, fingerprint
@@ -56,6 +56,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)  # a busy machine says nothing about records
 @given(plain)
 def test_canonical_json_is_read_back_to_the_same_spelling(value: object) -> None:
     text = canonical_json(value)
@@ -63,6 +64,7 @@ def test_canonical_json_is_read_back_to_the_same_spelling(value: object) -> None
     assert json.loads(text) == value
 
 
+@settings(deadline=None)  # a busy machine says nothing about records
 @given(st.dictionaries(st.text(), plain, min_size=2, max_size=6), st.randoms())
 def test_the_order_of_keys_does_not_matter(value: dict[str, object], random: Any) -> None:
     keys = list(value)
@@ -70,6 +72,7 @@ def test_the_order_of_keys_does_not_matter(value: dict[str, object], random: Any
     assert canonical_json({key: value[key] for key in keys}) == canonical_json(value)
 
 
+@settings(deadline=None)  # a busy machine says nothing about records
 @given(st.text(), plain)
 def test_whatever_it_holds_a_record_is_read_back(name: str, parameters: object) -> None:
     definition = replace(DEFINITION, recipe={"stages": [parameters]})
@@ -80,6 +83,7 @@ def test_whatever_it_holds_a_record_is_read_back(name: str, parameters: object) 
     assert data.count(b"\n") == 1
 
 
+@settings(deadline=None)  # a busy machine says nothing about records
 @given(st.integers(0, len(record_bytes(RECORD)) * 8 - 1))
 def test_any_flipped_bit_is_found(bit: int) -> None:
     data = bytearray(record_bytes(RECORD))
