@@ -11,14 +11,14 @@ from datasets.ledger.avoided import Reason as AvoidedBy
 from expectations.decisions import Decision, ExpectationResult
 from expectations.suites import GateName, Suite, suite
 from flows.journey_state import Journey
-from flows.recipes import Step
+from flows.recipes import INTAKE, Step
 from flows.summary import Reason
 from tasks.context import current_run
 from tasks.ends import StoppedError
 from tasks.gate import decide, decision_of, measure, passing
 from tasks.gate_config import GateConfig
 from tasks.measure import Compared
-from tasks.place import place, placement_of
+from tasks.place import Origin, place, placement_of
 from tasks.place_config import PlaceConfig
 from tasks.stage import Picture, StageOutcome
 
@@ -72,7 +72,9 @@ def place_step(journey: Journey, step: Step, pictures: Mapping[str, Picture]) ->
     source, run = pictures[step.source], current_run()
     released = is_released(hold_key("spend", source, TWIN))
     try:
-        outcome = place(journey.item, source, step.config, released=released)
+        outcome = place(
+            journey.item, source, step.config, origin=None if released else _origin(journey, step, pictures)
+        )
     except StoppedError as error:
         reason = Reason(TWIN, error.message, error.facts, "error")
         twin = str(error.facts["purchase"])
@@ -80,6 +82,16 @@ def place_step(journey: Journey, step: Step, pictures: Mapping[str, Picture]) ->
     if not run.dry:
         _count(journey, outcome)
     return outcome
+
+
+def _origin(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> Origin:
+    """The photograph, and what was done to it until it came here. Gates change nothing."""
+    way = [each.config for each in journey.recipe.way_to(step.source) if not isinstance(each.config, GateConfig)]
+    done = {
+        "stages": [{"stage": config.stage_name, **config.parameters()} for config in way],
+        "models": {capability: model.identity for capability, model in sorted(current_run().models.items())},
+    }
+    return Origin(pictures[INTAKE], fingerprint(done))
 
 
 def hold_key(gate: str, picture: Picture | str, expectation: str = "") -> str:

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.assets import get_asset
 from datasets.errors import PermanentError
-from datasets.frame_spec import Pixels
 from datasets.frames import FrameReader
-from datasets.identity import digest_bytes
+from datasets.identity import digest_bytes, fingerprint
 from datasets.ledger import Look, Purchase, Wanted, purchase_key
+from datasets.notices import Notice
 from datasets.outputs import FramesEntry, OutputPlace, StoredFile
 from expectations.fidelity import Placement
-from expectations.hashing import perceptual_hash
 from model_blocks.adapters.declaration import ServiceDeclaration
 from model_blocks.adapters.outcomes import PaidRequest
 from tasks.buying import Buyer
@@ -28,9 +26,9 @@ from tasks.intake import photo_limits, write_still
 from tasks.ops.compose import ComposeConfig, compose_image
 from tasks.ops.depth import to_uint8
 from tasks.ops.encode import encode_picture
+from tasks.ops.look import SmallCopy, small_copy
 from tasks.ops.photo import PhotoLimits, read_photo
 from tasks.ops.preview import make_preview
-from tasks.ops.resample import resize_image
 from tasks.place_config import PlaceConfig
 from tasks.plan import refuse_disk, refuse_memory
 from tasks.prefect_stage import stage_task
@@ -40,7 +38,6 @@ VERSION = 1
 REQUEST = "request.png"
 PREVIEW = "preview.webp"
 MEMORY_FACTOR = 16  # bytes per canvas value, as for composing
-LOOK_SIDE = 32  # px of the small copy that tells the same picture in other bytes
 SAME_ASPECT = 0.02  # share by which a scene may be wider or narrower than the canvas and still be the same layout
 LARGEST_ANSWER = 64 << 20  # bytes of disk that are kept free for an answer before anything is paid
 
@@ -52,21 +49,35 @@ class NoObjectError(PermanentError):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """From what a cutout was made.
+
+    Attributes:
+        photograph: The picture as it came. What it shows stays the same when it is encoded again, which cannot be
+            said of a cutout: a segmenter may decide anew.
+        way: Digest of what was done to it; another cutout of the same photograph is no duplicate.
+    """
+
+    photograph: Picture
+    way: str
+
+
+@dataclass(frozen=True)
 class _LayOutTask:
     source: OutputPlace
+    photograph: OutputPlace | None
     place: OutputPlace
     canvas: ComposeConfig
 
 
 @dataclass(frozen=True)
 class _LaidOut:
-    """The canvas as it is sent: its file, the digest of its pixels, where the whole cutout lies on it, its look."""
+    """The canvas as it is sent: its file, the digest of its pixels, where the whole cutout lies on it; the look."""
 
     file: StoredFile
     pixels: str
     placement: Placement
-    phash: str | None
-    signature: bytes
+    look: SmallCopy | None
     peak_bytes: int
 
 
@@ -88,14 +99,14 @@ class _Decoded:
 
 
 @stage_task("place")
-def place(item: str, source: Picture, config: PlaceConfig, *, released: bool = False) -> StageOutcome:
+def place(item: str, source: Picture, config: PlaceConfig, *, origin: Origin | None = None) -> StageOutcome:
     """Have one product placed.
 
     Args:
         item: Whose picture it is.
         source: The cutout.
         config: What is wanted.
-        released: Buy it even if a picture that shows the same was bought already.
+        origin: From what it was made; given, it is not bought if a photograph that shows the same was.
 
     Raises:
         NotDeliveredError: It was stopped, deferred or is held; see ``tasks.ends``.
@@ -107,10 +118,8 @@ def place(item: str, source: Picture, config: PlaceConfig, *, released: bool = F
 
     def compute(target: OutputPlace) -> StageWork:
         _refuse_too_large(source, config)
-        ((_, sent),) = run.executor.run(
-            _lay_out, [_LayOutTask(OutputPlace(run.storage, source.frames), target, config.canvas)]
-        )
-        purchase = _buy(item, config, sent, target, released=released)
+        ((_, sent),) = run.executor.run(_lay_out, [_lay_out_task(source, origin, target, config)])
+        purchase = _buy(item, config, sent, target, _look(config, sent, origin))
         assert purchase.response_digest is not None
         ((_, done),) = run.executor.run(
             _decode, [_DecodeTask(target, purchase.response_digest, photo_limits(run.settings))]
@@ -119,6 +128,7 @@ def place(item: str, source: Picture, config: PlaceConfig, *, released: bool = F
             frames=done.frames,
             files={REQUEST: sent.file, PREVIEW: done.preview},
             facts=_facts(config, sent, done, purchase),
+            notices=_notices(config, done),
             peak_bytes=max(sent.peak_bytes, done.peak_bytes),
         )
 
@@ -137,7 +147,22 @@ def placement_of(facts: dict[str, object] | Any) -> Placement | None:
     return Placement(*found) if isinstance(found, list) else None
 
 
-def _buy(item: str, config: PlaceConfig, sent: _LaidOut, target: OutputPlace, *, released: bool) -> Purchase:
+def _lay_out_task(source: Picture, origin: Origin | None, target: OutputPlace, config: PlaceConfig) -> _LayOutTask:
+    storage = current_run().storage
+    photograph = OutputPlace(storage, origin.photograph.frames) if origin else None
+    return _LayOutTask(OutputPlace(storage, source.frames), photograph, target, config.canvas)
+
+
+def _look(config: PlaceConfig, sent: _LaidOut, origin: Origin | None) -> Look | None:
+    """By what a twin is known; None where nobody shall look for one, or the photograph shows nothing."""
+    if origin is None or sent.look is None or sent.look.phash is None:
+        return None
+    declaration = current_run().paid.adapter.declaration
+    wish = fingerprint({"wish": config.wish(declaration.name, declaration.version), "way": origin.way})
+    return Look(wish, sent.look.phash, sent.look.pixels, sent.look.aspect)
+
+
+def _buy(item: str, config: PlaceConfig, sent: _LaidOut, target: OutputPlace, look: Look | None) -> Purchase:
     run = current_run()
     service = run.paid
     declaration = service.adapter.declaration
@@ -156,11 +181,6 @@ def _buy(item: str, config: PlaceConfig, sent: _LaidOut, target: OutputPlace, *,
         can_resolve=declaration.can_look_up or declaration.honours_idempotency_keys,
     )
     request = PaidRequest(prompt=config.prompt, image=target.read_file(REQUEST, sent.file), parameters=config.options)
-    look = (
-        None
-        if released or sent.phash is None
-        else Look(config.wish(declaration.name, declaration.version), sent.phash, sent.signature)
-    )
     return Buyer(run.ledger, run.storage, service, wanted, request, look, run.refuse_if_stopping).buy()
 
 
@@ -178,10 +198,26 @@ def _facts(config: PlaceConfig, sent: _LaidOut, done: _Decoded, purchase: Purcha
 
 def _on_scene(placement: Placement, config: PlaceConfig, done: _Decoded) -> list[float] | None:
     """The layout on the canvas, in pixels of the scene; None if that has another shape."""
-    across, down = done.width / config.width, done.height / config.height
-    if abs(across / down - 1) > SAME_ASPECT:
+    if not _is_same_layout(config, done):
         return None
+    across, down = done.width / config.width, done.height / config.height
     return [placement.x * across, placement.y * down, placement.width * across]
+
+
+def _notices(config: PlaceConfig, done: _Decoded) -> tuple[Notice, ...]:
+    """What the owner should know of an answer that is laid out in another way than what was sent."""
+    if _is_same_layout(config, done):
+        return ()
+    facts: dict[str, object] = {"sent": [config.width, config.height], "answer": [done.width, done.height]}
+    words = (
+        f"The service answered a canvas of {config.width}×{config.height} with a picture of "
+        f"{done.width}×{done.height}: the product was looked for anywhere in it, its size and place were not checked."
+    )
+    return (Notice("another_layout", words, facts),)
+
+
+def _is_same_layout(config: PlaceConfig, done: _Decoded) -> bool:
+    return abs((done.width * config.height) / (done.height * config.width) - 1) <= SAME_ASPECT
 
 
 def _refuse_too_large(source: Picture, config: PlaceConfig) -> None:
@@ -206,19 +242,9 @@ def _lay_out(task: _LayOutTask) -> _LaidOut:
     placement = Placement(where.x - box[0] * across, where.y - box[1] * down, image.shape[1] * across)
     file = task.place.write_file(REQUEST, encode_picture(pixels, format="png", quality=100))
     shape = ",".join(str(each) for each in pixels.shape)
-    phash, signature = _look(pixels)
+    look = small_copy(FrameReader(task.photograph).read()[0]) if task.photograph else None
     digest = digest_bytes(shape.encode() + b":" + pixels.tobytes())
-    return _LaidOut(file, digest, placement, phash, signature, peak_memory_bytes())
-
-
-def _look(pixels: Pixels) -> tuple[str | None, bytes]:
-    """What tells the same picture in other bytes: a hash, and a small copy on middle grey."""
-    rgb: NDArray[np.float32] = pixels[..., :3].astype(np.float32)
-    if pixels.shape[2] == 4:
-        alpha = pixels[..., 3].astype(np.float32) / np.float32(255)
-        rgb = rgb * alpha[..., None] + np.float32(128) * (1 - alpha[..., None])
-    small = resize_image(np.round(rgb).astype(np.uint8), LOOK_SIDE, LOOK_SIDE)
-    return perceptual_hash(rgb), np.ascontiguousarray(small).tobytes()
+    return _LaidOut(file, digest, placement, look, peak_memory_bytes())
 
 
 def _decode(task: _DecodeTask) -> _Decoded:

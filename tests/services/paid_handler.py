@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from tests.services.paid_books import Answer
-from tests.services.paid_image import make_image
+from tests.services.paid_image import PAINTS, make_image
 
 if TYPE_CHECKING:
     from tests.services.paid_service import Core
@@ -96,7 +96,7 @@ class PaidHandler(BaseHTTPRequestHandler):
     def _work(self, key: str | None, body: bytes, order: Order, fault: str) -> Answer:
         """Charge, unless the key was seen. The lock makes two requests with one key one charge."""
         rules, books, digest = self.core.rules, self.core.books, sha256(body).hexdigest()
-        image = make_image(*order)
+        image = make_image(*order, paint=fault if fault in PAINTS else rules.paint)
         with books.lock:
             known = books.remembered(key, rules.key_window_s) if key and rules.keys else None
             if known is not None:

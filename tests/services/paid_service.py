@@ -14,7 +14,7 @@ A fault is ``{"kind": ..., "seconds": ..., "retry_after": ...}``. Before chargin
 (429), ``timeout_before``, ``reset_before``, ``error_before`` (500), ``bad_request`` (400), ``redirect``, ``blocked``.
 After charging: ``timeout_after``, ``reset_after``, ``error_after`` (500), ``drip`` and ``drip_headers`` (a byte every
 ``seconds``), ``garbage``, ``echo`` (the headers it got), ``not_an_image``, ``withheld``, ``huge``, ``cut``.
-``ok`` is none.
+``ok`` is none. A way to treat the product (see ``paid_image``) is charged and answered, for this one request.
 """
 
 import argparse
@@ -68,6 +68,7 @@ class Rules:
         fault_rate: Share of requests that fail by chance, with one of ``RANDOM``.
         seed: Of the chance.
         work_s: How long the work takes, before the charge.
+        paint: How it treats the product it was sent; see ``paid_image``.
     """
 
     keys: bool = False
@@ -79,6 +80,7 @@ class Rules:
     fault_rate: float = 0.0
     seed: int = 7
     work_s: float = 0.0
+    paint: str = "honest"
 
 
 @dataclass
@@ -180,6 +182,7 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Rules(), name))
     for name in ("price_micro_usd", "seed"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Rules(), name))
+    parser.add_argument("--paint", default="honest")
     given = vars(parser.parse_args())
     folder, port = given.pop("folder"), given.pop("port")
     core = Core(Rules(**given), Books(folder))
