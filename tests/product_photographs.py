@@ -45,7 +45,9 @@ def printed(photo: Photo, text: str, *, height: float = 0.035, at: tuple[float, 
     rows, columns = made.shape[:2]
     origin = round(columns * at[0]), round(rows * at[1])
     thickness = max(1, round(rows * height / 8))
-    cv2.putText(made, text, origin, cv2.FONT_HERSHEY_SIMPLEX, rows * height / 22, (235, 235, 235), thickness, cv2.LINE_AA)
+    cv2.putText(
+        made, text, origin, cv2.FONT_HERSHEY_SIMPLEX, rows * height / 22, (235, 235, 235), thickness, cv2.LINE_AA
+    )
     return made
 
 

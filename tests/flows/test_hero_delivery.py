@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets.settings import read_settings
-from tests.flows.hero_runs import CANVAS, codes, hero, hero_service, ledger, stages
+from tests.flows.hero_runs import CANVAS, codes, hero, hero_service, ledger
 from tests.product_photographs import product_photo
 from tests.services.paid_service import Service
 
