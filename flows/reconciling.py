@@ -129,7 +129,9 @@ APPLY = "reconcile with --apply writes that down"
 WORDS: dict[str, Callable[[Difference], str]] = {
     "unknown_resolved": lambda _: f"the provider charged it; {APPLY}",
     "missing_there": lambda _: "counted here and not in the list: wait for the next export, or ask the provider",
-    "other_amount": lambda one: f"the sums differ, the provider has {one.lines} line(s): check its price list",
+    "other_amount": lambda one: (
+        f"the sums differ, lines there: {one.lines}; check its price list, or whether it was charged twice"
+    ),
     "missing_here": lambda one: (
         "the provider charged what counted as free here: ask for it back, or check what its declaration says is free"
         if one.purchase_key

@@ -69,8 +69,9 @@ def sweep(place: Place) -> Part:
     with place.ledger.spending(place.settings.tenant) as session:
         swept = session.sweep()
     unknown = sum(one.state == "unknown" for one in swept)
-    line = f"{len(swept)} purchases of processes that are gone: {unknown} now unknown, {len(swept) - unknown} released"
-    return Part("sweep", (line,), {"unknown": unknown, "released": len(swept) - unknown})
+    released = len(swept) - unknown
+    line = f"left by processes that are gone: {unknown} sent and unknown now, {released} never sent and released"
+    return Part("sweep", (line,), {"unknown": unknown, "released": released})
 
 
 def drained(place: Place) -> Part:

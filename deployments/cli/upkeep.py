@@ -211,9 +211,11 @@ def _entry(entry: "Entry") -> dict[str, Any]:
 
 def _lines(found: "Reconciliation", answers: list[dict[str, Any]]) -> Iterator[str]:
     from deployments.cli.words import table
+    from flows.report import counted
 
     of = f" of {found.service}" if found.service else ""
-    yield f"{found.lines} lines against {found.purchases} purchases{of}: {len(found.differences)} differences"
+    sides = f"{counted(found.lines, 'line')} against {counted(found.purchases, 'purchase')}{of}"
+    yield f"{sides}: {counted(len(found.differences), 'difference')}"
     if found.entries:
         headings = ("what", "item", "here (USD)", "there (USD)", "reference", "key")
         yield from table(headings, [_cells(_entry(entry)) for entry in found.entries])

@@ -16,8 +16,8 @@ from tasks.buying import PaidService, Terms
 from tasks.circuit import SharedCircuit
 from tasks.pacing import Pace
 from tests.datasets.spend_facts import wish, yours
-from tests.services.paid_adapters import JSON_REPLY, KEY_HEADER, LOOK_UP, facts, generic
-from tests.services.paid_service import Rules, Service
+from tests.services.paid_adapters import JSON_REPLY, LOOK_UP, facts, generic
+from tests.services.paid_service import KEY_HEADER, Rules, Service
 
 PRICE = 39_000  # micro-USD, the charging service's
 RULES = Rules(keys=True, look_up=True)

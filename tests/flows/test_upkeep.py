@@ -178,7 +178,7 @@ def test_absence_proves_nothing_unless_the_list_is_complete(shop: Shop, tmp_path
         Coverage(),
         Coverage(since=now - 5 * HOUR),
         Coverage(until=now),  # of an empty list nobody knows when it begins
-        Coverage(now - 3 * HOUR, now),  # it may have been sent just before
+        Coverage(now - 3.5 * HOUR, now),  # it may have been sent just before
         Coverage(now - 5 * HOUR, now - 2.5 * HOUR),  # or just after
     ):
         found = apply(shop.ledger, shop.tenant, compare(shop.ledger, shop.tenant, export, coverage=coverage))
