@@ -1,6 +1,6 @@
 """Guardrails on an item's way: what gates said is written down, what they stopped kept apart, what it saved counted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -40,8 +40,8 @@ def gate_suite(config: GateConfig) -> Suite:
     return suite(config.gate, settings.gates, {config.gate: config.thresholds})
 
 
-def pass_gate(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> list[StageOutcome]:
-    """Measure and decide. The picture goes on as it came.
+def pass_gate(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> Iterator[StageOutcome]:
+    """Measure and decide, yielding both as they are done. The picture goes on as it came.
 
     Raises:
         StoppedError: It is not good enough and nobody released it; it is in quarantine.
@@ -49,17 +49,18 @@ def pass_gate(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> 
     assert isinstance(step.config, GateConfig)
     picture = pictures[step.source]
     measured = measure(journey.item, picture, _compared(journey, step, pictures))
+    yield passing(measured, picture)
     outcome = decide(journey.item, measured, gate_suite(step.config))
     decision = decision_of(journey.item, outcome)
     released = not decision.goes_on and is_released(hold_key(step.config.gate, picture))
     if not current_run().dry:
         write_down(journey, step, picture, decision, released=released)
+    yield passing(outcome, picture)
     if not decision.goes_on and not released:
         reasons = [reason_of(decision.gate, each) for each in decision.failed if each.level == "stop"]
         raise _stopped(journey, step, Stop(decision.gate, picture.fingerprint, tuple(reasons)))
     passed = [reason_of(decision.gate, each) for each in decision.failed]
     journey.warnings += [replace(reason, level="warning") for reason in passed]  # those of a released item, too
-    return [passing(measured, picture), passing(outcome, picture)]
 
 
 def place_step(journey: Journey, step: Step, pictures: Mapping[str, Picture]) -> StageOutcome:

@@ -41,7 +41,6 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, dict[str, Any]]:
     status, out, err = stillmotion(capsys, "check", *map(str, arguments), "--json")
     assert "Traceback" not in err
-    assert "great_expectations" not in err
     return status, json.loads(out)
 
 
@@ -63,7 +62,7 @@ def test_a_gate_says_of_each_photograph_what_it_makes_of_it(
         assert [each["expectation"] for each in item["expectations"]] == list(INTAKE.thresholds)
         for each in item["expectations"]:
             assert set(each) == {"expectation", "measure", "observed", "bound", "level", "success"}
-            assert each["observed"] == item["measures"][each["measure"]]
+            assert each["observed"] == item["measures"].get(each["measure"])
     failed = {
         name: {each["expectation"] for each in item["expectations"] if not each["success"]}
         for name, item in found.items()
