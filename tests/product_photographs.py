@@ -45,7 +45,9 @@ def printed(photo: Photo, text: str, *, height: float = 0.035, at: tuple[float, 
     rows, columns = made.shape[:2]
     origin = round(columns * at[0]), round(rows * at[1])
     thickness = max(1, round(rows * height / 8))
-    cv2.putText(made, text, origin, cv2.FONT_HERSHEY_SIMPLEX, rows * height / 22, (235, 235, 235), thickness, cv2.LINE_AA)
+    cv2.putText(
+        made, text, origin, cv2.FONT_HERSHEY_SIMPLEX, rows * height / 22, (235, 235, 235), thickness, cv2.LINE_AA
+    )
     return made
 
 
@@ -60,7 +62,7 @@ def cut_off(photo: Photo) -> Photo:
 
 
 def blurred(photo: Photo) -> Photo:
-    return np.asarray(cv2.GaussianBlur(photo, (0, 0), max(photo.shape) / 110), np.uint8)
+    return np.asarray(cv2.GaussianBlur(photo, (0, 0), max(photo.shape) / 40), np.uint8)
 
 
 def dark(photo: Photo) -> Photo:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets.settings import read_settings
-from tests.flows.hero_runs import CANVAS, codes, hero, hero_service, ledger, stages
+from tests.flows.hero_runs import CANVAS, codes, hero, hero_service, ledger
 from tests.product_photographs import product_photo
 from tests.services.paid_service import Service
 
@@ -48,8 +48,6 @@ def test_a_product_that_was_tampered_with_is_paid_for_and_not_published(
     service.order(paint)
     summary = hero(mug)
     (item,) = summary.items
-    found = {r.code: (r.facts["measure"], r.facts["observed"]) for r in item.reasons if r.level == "error"}
-    print(paint, found)
     assert (item.status, summary.exit_status) == ("stopped", 3)
     assert DISHONEST[paint] in codes(item)
     assert {reason.facts["gate"] for reason in item.reasons if reason.level == "error"} == {"delivery"}

@@ -2,7 +2,8 @@
 
 Honest ways to answer: ``honest``, ``relit`` (a soft shadow, a little more light), ``jpeg``, ``smaller`` (three
 quarters of the size), ``with_alpha``, ``wide`` (more scene at both sides), ``huge_picture``. Dishonest ones: ``hue``,
-``scale``, ``blur``, ``replace``, ``crop``, ``move``, ``mirror``, ``repaint``, ``grey``, ``wide_hue``, ``wide_crop``.
+``scale``, ``blur``, ``replace``, ``crop``, ``move``, ``mirror``, ``repaint``, ``grey``, ``wide_hue``, ``wide_crop``,
+``wide_replace``.
 """
 
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def _scaled(product: Picture) -> Picture:
 
 def _cropped(product: Picture) -> Picture:
     """Without its lower fifth."""
-    left, top, right, bottom = _box(product)
+    _, top, _, bottom = _box(product)
     made = product.copy()
     made.paste((0, 0, 0, 0), (0, bottom - (bottom - top) // 5, product.width, product.height))
     return made
@@ -171,4 +172,4 @@ ANSWERS: dict[str, Change] = {
     "grey": lambda canvas: canvas.convert("L"),
     "with_alpha": lambda canvas: canvas.convert("RGBA"),
 }
-PAINTS = ("honest", "jpeg", "wide", "wide_hue", "wide_crop", *PRODUCTS, *ANSWERS)
+PAINTS = ("honest", "jpeg", "wide", "wide_hue", "wide_crop", "wide_replace", *PRODUCTS, *ANSWERS)
