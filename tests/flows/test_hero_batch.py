@@ -8,11 +8,11 @@ from datasets.settings import read_settings
 from flows.summary import ItemResult, RunSummary
 from tests.flows.hero_batch import BAD, write_batch
 from tests.flows.hero_runs import avoided, by_name, codes, hero, hero_service, ledger, stages
-from tests.services.paid_service import Service
+from tests.services.paid_service import Rules, Service
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
 
-RECIPE = stages(256)
+RECIPE = stages(512)
 PRICE_USD = 0.039
 STOPPED = {name: bad for name, bad in BAD.items() if bad.code}
 TWINS = {name: bad.like for name, bad in BAD.items() if bad.like}
@@ -43,7 +43,7 @@ def check_items(summary: RunSummary) -> None:
             digests = [[output.file.sha256 for output in each.outputs] for each in (first, second)]
             assert digests[0] == digests[1] != []
     good = set(items) - set(BAD) - set(TWINS.values())
-    assert {name for name in good if items[name].status != "delivered"} == set()
+    assert {name: codes(items[name]) for name in good if items[name].status != "delivered"} == {}
     assert summary.exit_status == 3
 
 
@@ -89,3 +89,35 @@ def check_books(summary: RunSummary, service: Service, *, bought: int) -> None:
     assert summary.money.spent == pytest.approx(bought * PRICE_USD)
     assert summary.money.avoided_net == pytest.approx((40 - bought) * PRICE_USD)
     assert sum(summary.money.avoided.values()) == pytest.approx(summary.money.avoided_net)
+
+
+def three_alike(batch: list[Path]) -> list[Path]:
+    """A photograph, its bytes under another name, and its pixels in other bytes."""
+    files = {path.stem: path for path in batch}
+    (files["mug-120"].parent / "bytes.png").write_bytes(files["mug-120"].read_bytes())
+    return [files["mug-120"], files["mug-120"].parent / "bytes.png", files["other-jpeg"]]
+
+
+def test_what_a_budget_deferred_is_no_duplicate_and_nothing_is_saved(
+    tmp_path: Path, batch: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hero_service(tmp_path / "service", monkeypatch) as service:
+        summary = hero(*three_alike(batch), recipe=RECIPE, budget_usd=PRICE_USD / 2)
+        assert [item.status for item in summary.items] == ["deferred"] * 3
+        assert (service.charges, summary.money.avoided_net, avoided(summary.run_id)) == (0, 0, [])
+
+
+def test_what_may_have_been_charged_holds_its_duplicates_too(
+    tmp_path: Path, batch: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLMOTION_SERVICE_PATIENCE_S", "1")
+    with hero_service(tmp_path / "service", monkeypatch, Rules()) as service:
+        first, same, other = three_alike(batch)
+        service.order("reset_after")
+        assert [item.status for item in hero(first, recipe=RECIPE).items] == ["held"]
+        summary = hero(same, other, recipe=RECIPE)
+        items = by_name(summary)
+        assert {name: item.status for name, item in items.items()} == {same.stem: "held", other.stem: "stopped"}
+        assert codes(items[other.stem]) == ["not_bought_already"]
+        assert [(entry.item, entry.reason) for entry in avoided(summary.run_id)] == [(other.stem, "duplicate")]
+        assert service.charges == 1
