@@ -48,6 +48,14 @@ def resized(image: Photo, across: float, down: float | None = None) -> Photo:
     )
 
 
+def as_jpeg(quality: int) -> Callable[[Photo], np.ndarray]:
+    return lambda image: encoded(image, "JPEG", quality)
+
+
+def of_size(share: float) -> Callable[[Photo], np.ndarray]:
+    return lambda image: resized(image, share)
+
+
 def look(image: np.ndarray, wanted: str = WISH) -> Look:
     made = small_copy(image)
     assert made.phash is not None
@@ -55,9 +63,9 @@ def look(image: np.ndarray, wanted: str = WISH) -> Look:
 
 
 AGAIN: dict[str, Callable[[Photo], np.ndarray]] = {
-    **{f"JPEG {quality}": lambda p, q=quality: encoded(p, "JPEG", q) for quality in (50, 70, 85, 95)},
+    **{f"JPEG {quality}": as_jpeg(quality) for quality in (50, 70, 85, 95)},
     "WebP 90": lambda p: encoded(p, "WEBP", 90),
-    **{f"{share} of the size": lambda p, s=share: resized(p, s) for share in (0.95, 0.98, 1.02, 1.05)},
+    **{f"{share} of the size": of_size(share) for share in (0.95, 0.98, 1.02, 1.05)},
     "JPEG 70 of 1.02 of the size": lambda p: encoded(resized(p, 1.02), "JPEG", 70),
     "16 bit": lambda p: p.astype(np.uint16) * 257,
     "opaque alpha": lambda p: np.dstack([p, np.full(p.shape[:2], 255, np.uint8)]),
@@ -110,7 +118,7 @@ def test_what_is_transparent_lies_on_middle_grey() -> None:
     image[:64, :, :3], image[:64, :, 3] = 65535, 65535
     made = small_copy(image)
     pixels = np.frombuffer(made.pixels, np.uint8).reshape(SIDE, SIDE, 3)
-    assert (set(pixels[:32].ravel()), set(pixels[32:].ravel()), made.aspect) == ({255}, {128}, 1.5)
+    assert (set(pixels[:32].ravel().tolist()), set(pixels[32:].ravel().tolist()), made.aspect) == ({255}, {128}, 1.5)
 
 
 @pytest.mark.parametrize(
