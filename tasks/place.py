@@ -23,7 +23,8 @@ from tasks.buying import Buyer
 from tasks.context import current_run
 from tasks.executor import peak_memory_bytes
 from tasks.intake import photo_limits, write_still
-from tasks.ops.compose import ComposeConfig, compose_image
+from tasks.ops.compose import Box, ComposeConfig, compose_image
+from tasks.ops.compose import Placement as ObjectPlacement
 from tasks.ops.depth import to_uint8
 from tasks.ops.encode import encode_picture
 from tasks.ops.look import SmallCopy, small_copy
@@ -204,6 +205,24 @@ def _on_scene(placement: Placement, config: PlaceConfig, done: _Decoded) -> list
     return [placement.x * across, placement.y * down, placement.width * across]
 
 
+def whole_placement(where: ObjectPlacement, box: Box, width: int) -> Placement:
+    """Where the whole cutout lies on the canvas, by where its object does.
+
+    The object's sides are whole pixels on the canvas, so a thin one is stretched by some per cent across. The longer
+    side tells the scale, and the object's middle the place: that is right to half a pixel.
+
+    Args:
+        where: The object on the canvas.
+        box: The object in the cutout, half open, px.
+        width: Of the cutout, px.
+    """
+    across, down = box[2] - box[0], box[3] - box[1]
+    scale = where.width / across if across >= down else where.height / down
+    left = where.x + where.width / 2 - scale * (box[0] + box[2]) / 2
+    top = where.y + where.height / 2 - scale * (box[1] + box[3]) / 2
+    return Placement(left, top, width * scale)
+
+
 def _notices(config: PlaceConfig, done: _Decoded) -> tuple[Notice, ...]:
     """What the owner should know of an answer that is laid out in another way than what was sent."""
     if _is_same_layout(config, done):
@@ -237,9 +256,7 @@ def _lay_out(task: _LayOutTask) -> _LaidOut:
     if where is None or box is None:
         raise NoObjectError("there is no product on the picture; a cutout with something on it can be placed")
     pixels = np.ascontiguousarray(composed.pixels)
-    across = where.width / (box[2] - box[0])
-    down = where.height / (box[3] - box[1])
-    placement = Placement(where.x - box[0] * across, where.y - box[1] * down, image.shape[1] * across)
+    placement = whole_placement(where, box, image.shape[1])
     file = task.place.write_file(REQUEST, encode_picture(pixels, format="png", quality=100))
     shape = ",".join(str(each) for each in pixels.shape)
     look = small_copy(FrameReader(task.photograph).read()[0]) if task.photograph else None

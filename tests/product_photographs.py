@@ -62,7 +62,7 @@ def cut_off(photo: Photo) -> Photo:
 
 
 def blurred(photo: Photo) -> Photo:
-    return np.asarray(cv2.GaussianBlur(photo, (0, 0), max(photo.shape) / 110), np.uint8)
+    return np.asarray(cv2.GaussianBlur(photo, (0, 0), max(photo.shape) / 40), np.uint8)
 
 
 def dark(photo: Photo) -> Photo:

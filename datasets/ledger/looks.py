@@ -20,13 +20,20 @@ MOST_BITS = 8  # encoding again changes up to 2; the small copy has the last wor
 COUNTED = ("intent", "sent", "settled", "unknown")  # what failed for free may be bought by its twin
 SAME_ASPECT = 0.01  # whole pixels of a resized picture change less; a taller product in the same pixels is another
 
-# Of 64 × 64 copies of real photographs, in codes of 0..255. JPEG 50 to 95, WebP 90, 16 bit and sizes from 50 to 105 %
-# leave up to 11; a hue turned by 10 degrees leaves 18 and more, a word of a fortieth of the height in a faint grey 9.
-LARGEST_STEP = 12
-# What encoding leaves is spread over all that is not plain: half a per cent of the values comes near the largest. A
-# text or a logo that is another differs much in few places.
-SPREAD_SHARE = 0.5  # per cent
-SPREAD_STEP, SPREAD_FACTOR = 4, 2
+SIDE = 64  # px of the small copy
+
+# Measured on small copies of real photographs of 320 px and more, in codes of 0..255: encoded as JPEG 50 to 95 or WebP
+# 60 and 90, in 16 bit, or resized to 95 to 105 %, they differ in luma by up to 10 and in chroma, which JPEG halves, by
+# up to 6. A hue that was turned by 10 degrees leaves 7 to 16 of chroma, another digit of a fiftieth of the height 7 to
+# 14 of luma.
+LARGEST_LUMA, LARGEST_CHROMA = 10.0, 6.0
+# What encoding leaves is spread over all that is not plain; another text or logo differs much in few places. So the
+# largest step may not be far above that of the hundredth of places that differ most.
+SPREAD_SHARE = 1.0  # per cent
+SPREAD_STEP, SPREAD_FACTOR = 4.0, 2.0
+LUMA_CB_CR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float64
+)  # JPEG's, of full-range RGB
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Look:
     Attributes:
         wish: Digest of what is asked for besides the picture: the same product in another scene is no duplicate.
         phash: Perceptual hash, 16 hexadecimal digits.
-        signature: A small copy as bytes, of the same length for all pictures.
+        signature: A small copy of 64 × 64 px in RGB as bytes, whatever the picture's shape.
         aspect: Width divided by height.
     """
 
@@ -47,9 +54,10 @@ class Look:
 
     def __post_init__(self) -> None:
         check_digest(self.wish)
-        if len(self.phash) != 16 or not self.signature or not self.aspect > 0:
+        if len(self.phash) != 16 or len(self.signature) != SIDE * SIDE * 3 or not self.aspect > 0:
             raise UsageError(
-                f"a look has a hash of 16 digits, a small copy and an aspect, got {self.phash!r}, {self.aspect}"
+                f"a look has a hash of 16 digits, a copy of {SIDE} × {SIDE} px and an aspect, got {self.phash!r}, "
+                f"{len(self.signature)} bytes, {self.aspect}"
             )
 
     @property
@@ -112,9 +120,15 @@ def _near(first: str, second: str) -> bool:
 
 
 def _same_pixels(first: bytes, second: bytes) -> bool:
-    if len(first) != len(second):
-        return False
-    ours, theirs = (np.frombuffer(each, np.uint8).astype(np.int16) for each in (first, second))
-    steps: NDArray[np.int16] = np.abs(ours - theirs)
-    spread = float(np.percentile(steps, 100 - SPREAD_SHARE))
-    return int(steps.max()) <= min(LARGEST_STEP, SPREAD_STEP + SPREAD_FACTOR * spread)
+    ours, theirs = (np.frombuffer(each, np.uint8).reshape(SIDE, SIDE, 3).astype(np.float64) for each in (first, second))
+    steps = (ours - theirs) @ LUMA_CB_CR.T
+    luma, chroma = np.abs(steps[..., 0]), np.abs(_smoothed(steps[..., 1:]))
+    spread = float(np.percentile(luma, 100 - SPREAD_SHARE))
+    most = min(LARGEST_LUMA, SPREAD_STEP + SPREAD_FACTOR * spread)
+    return float(luma.max()) <= most and float(chroma.max()) <= LARGEST_CHROMA
+
+
+def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each 3 × 3 neighbourhood that lies within (h, w, c)."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, (3, 3), axis=(0, 1))
+    return np.asarray(windows.mean(axis=(-2, -1)), np.float64)

@@ -39,7 +39,13 @@ def hero_service(folder: Path, monkeypatch: pytest.MonkeyPatch, rules: Rules | N
     rules = rules or Rules(keys=True, look_up=True)
     folder.mkdir(parents=True, exist_ok=True)
     with serve(folder / "books", rules) as service:
-        form = {"path": "/v1/images", "body": "json", "key_header": KEY_HEADER, "reply": JSON_REPLY, "look_up": LOOK_UP}
+        form = {
+            "path": "/v1/images",
+            "body": "json",
+            "key_header": KEY_HEADER,
+            "reply": JSON_REPLY,
+            "look_up": LOOK_UP if rules.look_up else None,
+        }
         told = {
             "kind": "generic_http",
             "credential": "paid-key",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,8 +49,6 @@ def test_a_product_that_was_tampered_with_is_paid_for_and_not_published(
     service.order(paint)
     summary = hero(mug)
     (item,) = summary.items
-    found = {r.code: (r.facts["measure"], r.facts["observed"]) for r in item.reasons if r.level == "error"}
-    print(paint, found)
     assert (item.status, summary.exit_status) == ("stopped", 3)
     assert DISHONEST[paint] in codes(item)
     assert {reason.facts["gate"] for reason in item.reasons if reason.level == "error"} == {"delivery"}
@@ -84,3 +83,22 @@ def test_an_honest_picture_of_any_kind_is_published(
     assert output.file.role == "placed"
     with Image.open(output.path) as picture:
         assert (picture.mode, picture.size) == ("RGB", size)
+
+
+def test_an_answer_that_is_too_large_is_paid_for_kept_and_not_published(
+    service: Service, mug: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLMOTION_MAX_MEGAPIXELS", "2")
+    service.order("huge_picture")
+    for _ in range(2):
+        (item,) = hero(mug).items
+        assert (item.status, codes(item), item.outputs) == ("failed", ["too_many_pixels"], ())
+        assert service.charges == 1
+
+
+def test_a_photograph_without_a_product_is_not_sent(service: Service, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).normal(128, 3, (300, 300, 3))
+    Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "nothing.png")
+    (item,) = hero(tmp_path / "nothing.png").items
+    assert (item.status, service.requests) == ("stopped", 0)
+    assert "object_found" in codes(item)

@@ -2,7 +2,8 @@
 
 Honest ways to answer: ``honest``, ``relit`` (a soft shadow, a little more light), ``jpeg``, ``smaller`` (three
 quarters of the size), ``with_alpha``, ``wide`` (more scene at both sides), ``huge_picture``. Dishonest ones: ``hue``,
-``scale``, ``blur``, ``replace``, ``crop``, ``move``, ``mirror``, ``repaint``, ``grey``, ``wide_hue``, ``wide_crop``.
+``scale``, ``blur``, ``replace``, ``crop``, ``move``, ``mirror``, ``repaint``, ``grey``, ``wide_hue``, ``wide_crop``,
+``wide_replace``.
 """
 
 from collections.abc import Callable
@@ -25,15 +26,17 @@ def make_image(prompt: str, sent: bytes | None, paint: str = "honest") -> bytes:
     Args:
         paint: How the product is treated; see above.
     """
-    picture = Image.open(BytesIO(sent)).convert("RGBA") if sent else None
+    picture: Picture | None = Image.open(BytesIO(sent)).convert("RGBA") if sent else None
     width, height = picture.size if picture else (64, 48)
     canvas = _gradient(prompt, width, height)
     if picture:
-        changed = PRODUCTS.get(paint, PRODUCTS.get(paint.removeprefix("wide_"), lambda same: same))(picture)
+        treat = PRODUCTS.get(paint.removeprefix("wide_"))
+        changed = treat(picture) if treat else picture
         canvas = _with_shadow(canvas, changed) if paint == "relit" else canvas
         canvas.paste(changed, (0, 0), changed)
     stream = BytesIO()
-    answer = _widened(canvas) if paint.startswith("wide") else ANSWERS.get(paint, lambda same: same)(canvas)
+    shape = _widened if paint.startswith("wide") else ANSWERS.get(paint)
+    answer = shape(canvas) if shape else canvas
     answer.save(stream, "JPEG" if paint == "jpeg" else "PNG", quality=QUALITY)
     return stream.getvalue()
 
@@ -89,7 +92,7 @@ def _scaled(product: Picture) -> Picture:
 
 def _cropped(product: Picture) -> Picture:
     """Without its lower fifth."""
-    left, top, right, bottom = _box(product)
+    _, top, _, bottom = _box(product)
     made = product.copy()
     made.paste((0, 0, 0, 0), (0, bottom - (bottom - top) // 5, product.width, product.height))
     return made
@@ -133,8 +136,12 @@ def _lighter(product: Picture) -> Picture:
     return _colours(product, lambda rgb: np.clip(rgb.astype(np.float32) * 1.04, 0, 255).astype(np.uint8))
 
 
+def _black_and_white(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
 def _grey(product: Picture) -> Picture:
-    return _colours(product, lambda rgb: cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+    return _colours(product, _black_and_white)
 
 
 def _away(product: Picture) -> Picture:
@@ -171,4 +178,4 @@ ANSWERS: dict[str, Change] = {
     "grey": lambda canvas: canvas.convert("L"),
     "with_alpha": lambda canvas: canvas.convert("RGBA"),
 }
-PAINTS = ("honest", "jpeg", "wide", "wide_hue", "wide_crop", *PRODUCTS, *ANSWERS)
+PAINTS = ("honest", "jpeg", "wide", "wide_hue", "wide_crop", "wide_replace", *PRODUCTS, *ANSWERS)
