@@ -74,8 +74,6 @@ def run_of(items: tuple[ReportItem, ...], stages: tuple[ReportStage, ...] = (), 
         "models": {"cutout": "embedded-segmenter + embedded-matter"},
         "items": items,
         "stages": stages,
-        "cost_usd": 0.0,
-        "avoided_usd": 0.25,
         "command": "stillmotion product shelf --recipe packshot",
     }
     return ReportData(**{**facts, **changes})  # type: ignore[arg-type]
