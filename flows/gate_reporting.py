@@ -55,8 +55,9 @@ def guarded(
 def release_command(item: str, tenant: str) -> str:
     """What lets an item go on, safe to paste into a shell."""
     whose = "" if tenant == HOME else f" --tenant {shlex.quote(tenant)}"
-    name = shlex.quote(item)
-    return f'stillmotion release{whose} {"-- " if item.startswith("-") else ""}{name} --why "..."'
+    name, why = shlex.quote(item), '--why "..."'
+    words = f"{why} -- {name}" if item.startswith("-") else f"{name} {why}"  # no name is read as an option
+    return f"stillmotion release{whose} {words}"
 
 
 def _stopped_by(item: ItemRecord) -> tuple[str, set[str]]:

@@ -78,7 +78,8 @@ def _item(
 def _words(session: SpendSession, item: ItemRecord, paid: int, spared: Sequence[AvoidedRecord]) -> str:
     """Where the money went, or why there was none to pay."""
     if paid:
-        return "bought in this run" if item.status == "delivered" else f"bought in this run, then {item.status or 'not finished'}"
+        then = "" if item.status == "delivered" else f", then {item.status or 'not finished'}"
+        return f"bought in this run{then}"
     if any(each.entry == "reversal" for each in spared):
         return "stopped by a guardrail, released later"
     if spared:

@@ -1,6 +1,6 @@
 """The money of a run as the report shows it: exact sums of micro-USD, aligned, each with its reason."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -201,7 +201,7 @@ def decimals_of(amounts: Iterable[int]) -> int:
     )
 
 
-def money_rows(money: ReportMoney) -> Sequence[dict[str, object]]:
+def money_rows(money: ReportMoney) -> list[dict[str, object]]:
     """The sums as a table for other pages: what, how many pictures, US dollars."""
     return [{"what": line.title, "pictures": line.count, "USD": line.amount} for line in lines(money)]
 
