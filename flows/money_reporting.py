@@ -47,7 +47,7 @@ def _money(
     rest = sorted(set(summary.avoided) - set(ORDER))
     return ReportMoney(
         spent=summary.spent,
-        bought=sum(bool(each.charged_micro_usd) for each in bought),
+        bought=sum(bool(each.charged_micro_usd) and not each.guard for each in bought),
         savings=tuple(Saving(reason, counts[reason], summary.avoided[reason]) for reason in [*known, *rest]),
         reversed=summary.reversed,
         guard_cost=summary.guard_cost,
