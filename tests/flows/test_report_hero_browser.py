@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.flows.commands import ROOT
 from tests.flows.test_report_browser import ARGUMENTS, CONTRASTS
@@ -187,7 +187,7 @@ def test_a_stopped_item_shows_what_was_measured_and_how_to_release_it(report: Pa
     assert shown == [["blurred, before", 420, True], ["blurred, checked and not published", 960, True]]
     assert "It is not sharp." in item.inner_text()
     item.locator(".do .copy").click()
-    page.wait_for_function("document.getElementById('said').textContent === 'The command was copied.'")
+    expect(page.locator("#said")).to_have_text("The command was copied.")
     assert page.evaluate("navigator.clipboard.readText()") == 'stillmotion release blurred --why "..."'
     again = page.locator("article", has=page.locator("h3", has_text="cup-again"))
     again.locator(".end a").click()
