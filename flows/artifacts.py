@@ -19,8 +19,12 @@ from prefect.exceptions import PrefectException
 from datasets.ledger import GateRecord
 from datasets.outputs import OutputPlace
 from expectations.decisions import asked_words
+from flows.money import MICRO
+from flows.money_reporting import read_money
+from flows.report_money import decimals_of, money_rows, usd
 from flows.reporting import previews
 from flows.summary import ItemResult, RunSummary, stage_json
+from flows.sums import Money
 from tasks.context import RunContext
 
 PICTURES_SHOWN = 12  # each is a row in Prefect's database; the report holds all of them
@@ -38,6 +42,7 @@ def publish_artifacts(run: RunContext, summary: RunSummary) -> None:
     )
     _gates(run)
     create_markdown_artifact(markdown=_words(summary), key="summary", description="What the run came to.")
+    _money(run)
 
 
 def _gates(run: RunContext) -> None:
@@ -100,6 +105,17 @@ def _picture(run: RunContext, item: ItemResult) -> None:
     )
 
 
+def _money(run: RunContext) -> None:
+    """What was spent, avoided by which reason, and what that comes to; nothing for runs without anything paid."""
+    with run.ledger.session(run.storage.tenant, read_only=True) as session:
+        items = session.items(run.run_id)
+    money = read_money(run.ledger, run.storage.tenant, run.run_id, items)
+    if money is not None:
+        create_table_artifact(
+            table=money_rows(money), key="money", description="What the run spent, and what it did not have to spend."
+        )
+
+
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
@@ -111,7 +127,14 @@ def _words(summary: RunSummary) -> str:
         lines.append(f"- **{item.item}**: {item.status}, {len(item.outputs)} files{'. ' + reasons if reasons else ''}")
     stages = [stage for item in summary.items for stage in item.stages]
     cached = sum(stage.cached for stage in stages)
-    lines += ["", f"{len(stages)} stages, {cached} from the cache, {summary.seconds:.1f} s. Cost: 0.00 USD."]
+    lines += ["", f"{len(stages)} stages, {cached} from the cache, {summary.seconds:.1f} s. {_cost(summary.money)}"]
     if summary.report:
         lines.append(f"Report: `{summary.report}`")
     return "\n".join(lines)
+
+
+def _cost(money: Money) -> str:
+    """Spent and avoided in US dollars, exact to the last digit."""
+    spent, avoided = round(money.spent * MICRO), round(money.avoided_net * MICRO)
+    decimals = decimals_of([spent, avoided])
+    return f"Cost: {usd(spent, decimals)} USD, avoided: {usd(avoided, decimals)} USD."

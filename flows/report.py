@@ -18,6 +18,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
+from flows.report_gates import EndView, GateView, ReportGate, ReportStop, end_view, fault_of, gate_views
+from flows.report_money import ItemMoney, ReportMoney, cost_words, money_view
+
 OPEN_ITEMS = 12  # about as many as a reader scrolls through; the rest is collapsed
 INDEX_FROM = 4  # fewer items than this are seen at a glance
 FILTER_FROM = 13  # as soon as items are collapsed, looking for one needs help
@@ -57,6 +60,8 @@ class ReportItem:
         after: The same of the result, or None.
         after_role: Which of the outputs ``after`` shows.
         outputs: ``{role, path, sha256, width, height, bytes, format}`` each, ``path`` relative to the report's folder.
+        gates: What gates said of it.
+        stop: How it may go on, of a stopped item; ``after`` is then what was looked at and is not published.
     """
 
     item: str
@@ -67,6 +72,8 @@ class ReportItem:
     after: bytes | None
     after_role: str | None
     outputs: list[dict[str, object]]
+    gates: tuple[ReportGate, ...] = ()
+    stop: ReportStop | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,10 @@ class ReportStage:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that the report shows. ``models`` maps a stage to its model; ``started_at`` knows its time zone."""
+    """Everything that the report shows. ``models`` maps a stage to its model; ``started_at`` knows its time zone.
+
+    ``money`` is None for runs that had nothing to do with money.
+    """
 
     run_id: str
     status: str
@@ -97,9 +107,8 @@ class ReportData:
     models: dict[str, str]
     items: tuple[ReportItem, ...]
     stages: tuple[ReportStage, ...]
-    cost_usd: float
-    avoided_usd: float
     command: str | None
+    money: ReportMoney | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,9 @@ class ItemView:
     before: Picture | None
     after: Picture | None
     box: str
+    end: EndView | None
+    gates: list[GateView]
+    cost: str
 
 
 @dataclass(frozen=True)
@@ -162,8 +174,8 @@ def render_report(data: ReportData, clips: Sequence[str] = ()) -> str:
     Names and messages are taken as hostile: all of it is escaped, and the page's content security policy lets
     nothing run but the page's own script, named by its SHA-256 digest (W3C, Content Security Policy Level 3).
     """
-    parts = ("report", "clips") if clips else ("report",)
-    style, script = ("".join(_part(f"{name}.{kind}") for name in parts) for kind in ("css", "js"))
+    style = "".join(_part(f"{name}.css") for name in ("report", "guards", *(["clips"] if clips else [])))
+    script = "".join(_part(f"{name}.js") for name in ("report", *(["clips"] if clips else [])))
     page = environment().get_template("report.html.j2").render(
         run=data,
         style=Markup(style),  # noqa: S704 - the page's own, hashed into its policy
@@ -174,6 +186,8 @@ def render_report(data: ReportData, clips: Sequence[str] = ()) -> str:
         words=RUN_WORDS.get(data.status, ""),
         shares=shares(data.items),
         items=_views(data),
+        money=money_view(data.money) if data.money else None,
+        numbers={item.item: number for number, item in enumerate(data.items, start=1)},
         totals=stage_totals(data.stages),
         ran=sum(stage.skipped is None for stage in data.stages),
         cached=sum(stage.cached for stage in data.stages),
@@ -238,23 +252,34 @@ def _views(data: ReportData) -> list[ItemView]:
     stages: dict[str, list[ReportStage]] = {}
     for stage in data.stages:
         stages.setdefault(stage.item, []).append(stage)
-    return [_view(number, item, stages.get(item.item, [])) for number, item in enumerate(data.items, start=1)]
+    costs = {each.item: each for each in data.money.items} if data.money else {}
+    return [
+        _view(number, item, stages.get(item.item, []), data.money, costs.get(item.item))
+        for number, item in enumerate(data.items, start=1)
+    ]
 
 
-def _view(number: int, item: ReportItem, own: Sequence[ReportStage]) -> ItemView:
+def _view(
+    number: int, item: ReportItem, own: Sequence[ReportStage], money: ReportMoney | None, cost: ItemMoney | None
+) -> ItemView:
     longest = max((stage.seconds for stage in own), default=0.0)
     before, after = picture(item.before), picture(item.after)
     box = box_for([picture.width / picture.height for picture in (before, after) if picture])
+    errors = [reason for reason in item.reasons if reason.get("level") == "error"]
+    end = end_view(item.status, errors, item.stop, cost.paid if cost else 0)
     return ItemView(
         number=number,
         item=item,
-        errors=[reason for reason in item.reasons if reason.get("level") == "error"],
+        errors=[] if end else errors,
         warnings=[reason for reason in item.reasons if reason.get("level") != "error"],
         bars=[Bar(stage, percent(stage.seconds, longest)) for stage in own],
         seconds=sum(stage.seconds for stage in own),
         before=before,
         after=after,
         box=box,
+        end=end,
+        gates=gate_views(item.gates),
+        cost=cost_words(cost, money.decimals) if cost and money else "",
     )
 
 
@@ -299,7 +324,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        duration=duration, size=human_size, money=money, day=day, clock=clock, link=relative_link, counted=counted,
+        duration=duration, size=human_size, fault=fault_of, day=day, clock=clock, link=relative_link, counted=counted,
         words=in_words, model=model_words,
     )  # fmt: skip
     environment.globals.update(tone=tone, digest_shown=DIGEST_SHOWN)
@@ -348,11 +373,6 @@ def human_size(number: float) -> str:
         if number < 999.95:
             return f"{number:.1f} {unit}"
     return f"{number / 1000:.1f} TB"
-
-
-def money(usd: float) -> str:
-    """Dollars with cents, and with four digits where cents would hide a small sum."""
-    return f"{usd:.4f} USD" if 0 < usd < 0.01 else f"{usd:,.2f} USD"
 
 
 def day(when: datetime) -> str:

@@ -11,6 +11,8 @@ from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteE
 from datasets.ledger import Ledger, OutputRecord, RunRecord, StageRecord
 from datasets.outputs import OutputPlace, read_manifest
 from datasets.storage import Storage, write_atomically
+from flows.gate_reporting import Guarded, guarded
+from flows.money_reporting import read_money
 from flows.report import ReportData, ReportItem, ReportStage, render_report
 from flows.summary import ItemResult, RunSummary
 from tasks.context import RunContext
@@ -81,7 +83,8 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
     with ledger.session(storage.tenant) as session:
         record = session.find_run(run_id)
         items, stages = session.items(record.run_id), session.stages(record.run_id)
-        outputs = session.outputs(record.run_id)
+        outputs, gates = session.outputs(record.run_id), session.gate_records(record.run_id)
+        holds = {item.item: session.held(item=item.item) for item in items if item.status == "stopped"}
     find = lambda fingerprint: OutputPlace(storage, fingerprint)  # noqa: E731 - a one-line factory
     return ReportData(
         run_id=record.run_id,
@@ -101,13 +104,19 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
                 [stage for stage in stages if stage.item == item.item],
                 [output for output in outputs if output.item == item.item],
                 path,
+                guarded(
+                    storage,
+                    item,
+                    [gate for gate in gates if gate.item == item.item],
+                    [stage for stage in stages if stage.item == item.item],
+                    holds.get(item.item, []),
+                ),
             )
             for item in items
         ),
         stages=tuple(_stage(stage) for stage in stages),
-        cost_usd=0.0,
-        avoided_usd=0.0,
         command=_command(record),
+        money=read_money(ledger, storage.tenant, record.run_id, items),
     )
 
 
@@ -120,6 +129,7 @@ def _item(
     stages: list[StageRecord],
     outputs: list[OutputRecord],
     path: Path,
+    guards: Guarded,
 ) -> ReportItem:
     before = _preview(find, next((stage.fingerprint for stage in stages if stage.stage == "intake"), None))
     shown = min(outputs, key=lambda output: _rank(output.role), default=None)
@@ -130,9 +140,11 @@ def _item(
         status=status,
         reasons=reasons,
         before=before,
-        after=after,
+        after=guards.measured if guards.stop else after,
         after_role=shown.role if shown and after else None,
         outputs=[_output(output, path) for output in outputs],
+        gates=guards.gates,
+        stop=guards.stop,
     )
 
 

@@ -71,7 +71,8 @@ function openCopying(button) {
     const done = await copied(button.dataset.copy);
     button.focus({ preventScroll: true });
     button.textContent = done ? "Copied" : "Failed";
-    say(done ? "The SHA-256 was copied." : "The SHA-256 could not be copied.");
+    const what = button.dataset.what || "The SHA-256";
+    say(done ? `${what} was copied.` : `${what} could not be copied.`);
     setTimeout(() => { button.textContent = "Copy"; }, 1600);
   });
 }

@@ -1,5 +1,6 @@
 """Runs to report on, made from small arrays."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -7,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 from flows.report import ReportData, ReportItem, ReportStage
+from flows.report_gates import ReportGate, ReportStop
+from flows.report_money import ItemMoney, ReportMoney, Saving
 
 HOSTILE = "<script>window.stolen = 1</script>\"'><img src=x onerror=stolen=1>"
 WARNING: dict[str, object] = {
@@ -74,8 +77,6 @@ def run_of(items: tuple[ReportItem, ...], stages: tuple[ReportStage, ...] = (), 
         "models": {"cutout": "embedded-segmenter + embedded-matter"},
         "items": items,
         "stages": stages,
-        "cost_usd": 0.0,
-        "avoided_usd": 0.25,
         "command": "stillmotion product shelf --recipe packshot",
     }
     return ReportData(**{**facts, **changes})  # type: ignore[arg-type]
@@ -110,3 +111,108 @@ def hostile_run() -> ReportData:
     )
     stage = ReportStage(HOSTILE, HOSTILE, HOSTILE, 1.0, False, 1, HOSTILE, None, HOSTILE)
     return run_of((item,), (stage,), run_id=HOSTILE, recipe=HOSTILE, models={HOSTILE: HOSTILE}, command=HOSTILE)
+
+
+def checked(name: str, measure: str, observed: object, success: bool | None, **bound: object) -> dict[str, object]:
+    facts = {"expectation": name, "measure": measure, "observed": observed, "bound": bound, "level": "stop"}
+    return {**facts, "success": success, "skipped": success is None}
+
+
+def failing(name: str, measure: str, observed: object, **bound: object) -> dict[str, object]:
+    """A reason as a gate gives it."""
+    facts = {"gate": "spend", "measure": measure, "observed": observed, "bound": bound}
+    return {"code": name, "message": f"{name}: not met", "facts": facts, "level": "error"}
+
+
+def stopped(name: str, **changes: object) -> ReportItem:
+    gates = (
+        ReportGate("intake", "pass", False, [checked("large_enough", "short_side", 640, True, min=64.0)]),
+        ReportGate(
+            "spend",
+            "stop",
+            False,
+            [
+                checked("sharp", "sharpness", 3.14159, False, min=8.0),
+                checked("not_cut_off", "border", 0.04, True, max=0.1),
+                checked("edge", "softness", None, None, max=0.7),
+            ],
+        ),
+    )
+    facts: dict[str, object] = {
+        "gates": gates,
+        "stop": ReportStop("spend", f'stillmotion release {name} --why "..."', "cutout"),
+    }
+    reasons = [failing("sharp", "sharpness", 3.14159, min=8.0)]
+    item = ReportItem(
+        name, f"shelf/{name}.jpg", "stopped", reasons, encoded(120, 80), encoded(90, 90, alpha=True), None, []
+    )
+    return replace(item, **{**facts, **changes})  # type: ignore[arg-type]
+
+
+def waiting(name: str, status: str, code: str, **facts: object) -> ReportItem:
+    reason: dict[str, object] = {"code": code, "message": f"{code} came", "facts": facts, "level": "error"}
+    return ReportItem(name, f"shelf/{name}.jpg", status, [reason], encoded(120, 80), None, None, [])
+
+
+BUDGET = {"scope": "run:1", "cap_micro_usd": 50_000, "spent_micro_usd": 39_000, "held_micro_usd": 0}
+
+
+def purse(*items: ItemMoney, **changes: object) -> ReportMoney:
+    """39 000 a picture: one bought, one from the cache, one a duplicate, two stopped of which one was released."""
+    facts: dict[str, object] = {
+        "spent": 39_500,
+        "bought": 1,
+        "savings": (
+            Saving("cache_hit", 1, 39_000),
+            Saving("duplicate", 1, 39_000),
+            Saving("guardrail_stop", 2, 78_000),
+        ),
+        "reversed": 39_000,
+        "guard_cost": 500,
+        "held": 0,
+        "unknown": 0,
+        "cap": 50_000,
+        "left": 10_500,
+        "services": (("scenes", "2026-01"),),
+        "items": items,
+    }
+    return ReportMoney(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def paid_run() -> ReportData:
+    """One item of every end."""
+    items = (
+        delivered("bought"),
+        stopped("blurred"),
+        waiting("dear", "deferred", "over_budget", **BUDGET, price_micro_usd=39_000),
+        waiting("unsure", "held", "outcome_unknown", service="scenes"),
+    )
+    money = purse(
+        ItemMoney("bought", 39_000, 0, 0, "bought in this run"),
+        ItemMoney("blurred", 0, 39_000, 0, "stopped by a guardrail"),
+        ItemMoney("dear", 0, 0, 0, "put off because the budget is used up"),
+        ItemMoney("unsure", 0, 0, 39_000, "kept back because it may have been charged"),
+        unknown=39_000,
+    )
+    return run_of(items, stages_of("bought"), status="partial", recipe="hero", money=money)
+
+
+def hostile_paid_run() -> ReportData:
+    """Everything that money and guardrails put on the page tries to get out."""
+    twin: dict[str, object] = {
+        "code": "not_bought_already", "message": HOSTILE, "facts": {"duplicate_of": HOSTILE}, "level": "error"
+    }  # fmt: skip
+    odd = failing(HOSTILE, HOSTILE, HOSTILE, one_of=[HOSTILE])
+    gate = ReportGate(HOSTILE, HOSTILE, False, [checked(HOSTILE, HOSTILE, HOSTILE, False, one_of=[HOSTILE])])
+    stop = ReportStop(HOSTILE, HOSTILE, HOSTILE, None, HOSTILE)
+    items = (
+        stopped(HOSTILE, reasons=[twin, odd], gates=(gate,), stop=stop),
+        stopped("let go", stop=ReportStop("spend", HOSTILE, "cutout", HOSTILE, HOSTILE)),
+        waiting("away", "deferred", "service_unavailable", service=HOSTILE),
+    )
+    money = purse(
+        ItemMoney(HOSTILE, 0, 39_000, 0, HOSTILE),
+        savings=(Saving(HOSTILE, 1, 39_000),),
+        services=((HOSTILE, HOSTILE),),
+    )
+    return run_of(items, status="partial", money=money)

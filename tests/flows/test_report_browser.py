@@ -9,7 +9,18 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from flows.report import ReportData, ReportItem, render_report
-from tests.flows.report_samples import HOSTILE, delivered, encoded, failed, hostile_run, run_of, sample_run, stages_of
+from tests.flows.report_samples import (
+    HOSTILE,
+    delivered,
+    encoded,
+    failed,
+    hostile_paid_run,
+    hostile_run,
+    paid_run,
+    run_of,
+    sample_run,
+    stages_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -210,7 +221,11 @@ def test_what_the_slider_uncovers(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 360, 390, 768, 1280])
-@pytest.mark.parametrize("data", [sample_run(14), long_names(), hostile_run()], ids=["sample", "long", "hostile"])
+@pytest.mark.parametrize(
+    "data",
+    [sample_run(14), long_names(), hostile_run(), paid_run(), hostile_paid_run()],
+    ids=["sample", "long", "hostile", "paid", "hostile-paid"],
+)
 def test_nothing_sticks_out_sideways(visit: Visit, width: int, data: ReportData) -> None:
     page = visit(data, width=width)
     page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
