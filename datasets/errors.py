@@ -10,6 +10,7 @@
     │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
+    │   │   ├── ServiceMissingError          service_missing   model_blocks/services.py
     │   │   └── MasterKeyError               master_key        datasets/vault_errors.py
     │   ├── VaultError                   vault                 datasets/vault_errors.py
     │   │   ├── SecretMissingError           secret_missing
@@ -45,8 +46,18 @@
     │   ├── WeightsUnsafeError           weights_unsafe
     │   ├── WeightsKeysError             weights_keys
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
+    │   ├── ServiceRefusedError          service_refused       tasks/buying_ends.py
+    │   ├── PaidUnusableError            paid_unusable
+    │   ├── PaidAnswerLostError          paid_answer_lost
+    │   ├── NoObjectError                no_object             tasks/place.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py
+    ├── NotDeliveredError            ends an item on purpose   tasks/ends.py
+    │   ├── StoppedError                 guardrail_stop
+    │   ├── DeferredError                over_budget
+    │   ├── ServiceAwayError             service_unavailable
+    │   ├── MachineFailingError          machine_failing
+    │   └── HeldError                    outcome_unknown
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only
 
