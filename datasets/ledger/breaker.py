@@ -29,6 +29,8 @@ class CircuitLimits:
         failures: So many within ``window_s`` open it.
         local_window_s: The same for failures of this machine: a stage may work for minutes before memory runs out.
         open_s: How long it stays open at first; doubled after every probe that fails, up to ``longest_s``.
+        local_open_s: How long it stays open at first if it was this machine that failed: memory and disk do not come
+            back by themselves as soon as a service does.
         probe_s: How long a probe may be on its way before another process may send one.
     """
 
@@ -36,11 +38,13 @@ class CircuitLimits:
     window_s: float = 60.0
     local_window_s: float = 900.0
     open_s: float = 30.0
+    local_open_s: float = 300.0
     longest_s: float = 600.0
     probe_s: float = 120.0
 
     def __post_init__(self) -> None:
-        periods = (self.window_s, self.local_window_s, self.open_s, self.longest_s, self.probe_s)
+        opened = (self.open_s, self.local_open_s, self.longest_s)
+        periods = (self.window_s, self.local_window_s, *opened, self.probe_s)
         if self.failures < 1 or min(periods) <= 0:
             raise UsageError(f"a circuit needs at least one failure and periods above 0 s, got {self}")
 
@@ -163,7 +167,8 @@ class Breaker:
 
     def _open(self, connection: Connection, row: Row[Any], kind: str, now: datetime, asked: datetime | None) -> None:
         trips = row.trips + 1
-        doubled = math.ldexp(self._limits.open_s, min(trips - 1, 64))
+        first_s = self._limits.local_open_s if kind == "local" else self._limits.open_s
+        doubled = math.ldexp(first_s, min(trips - 1, 64))
         own = now + timedelta(seconds=min(doubled, self._limits.longest_s))
         opened = {"state": "open", "failures": [], "last_kind": kind, "trips": trips, "opened_at": now, **NO_PROBE}
         self._write(connection, row, retry_at=own if asked is None else max(own, asked), **opened)
