@@ -21,11 +21,12 @@ from datasets.vault import open_vault
 from flows.order import ProductOrder
 from flows.product import product
 from flows.summary import RunSummary
+from tasks.cutout import cutout as real_cutout
 from tasks.local_failures import is_local
 from tasks.prefect_stage import value_of
 from tests.photographs import save_product
-from tests.services.paid_adapters import JSON_REPLY, KEY_HEADER, facts
-from tests.services.paid_service import API_KEY, Rules, Service, serve
+from tests.services.paid_adapters import JSON_REPLY, facts
+from tests.services.paid_service import API_KEY, KEY_HEADER, Rules, Service, serve
 
 RULES = Rules(keys=True)
 RECIPE = [
@@ -58,14 +59,12 @@ def state() -> str:
 def test_items_after_several_that_ran_out_of_memory_are_deferred_unpaid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = flows.items.cutout
-
     def cutout(item: str, *args: Any, **given: Any) -> Any:
         if item.startswith("bad"):
             raise MemoryError
         while state() != "open":
             time.sleep(0.05)
-        return real(item, *args, **given)
+        return real_cutout(item, *args, **given)
 
     photos = [save_product(tmp_path / f"bad{number}.png", hue=number) for number in range(FAILS)]
     photos += [save_product(tmp_path / f"good{number}.png", 320, 240, hue=number) for number in range(3)]
