@@ -53,10 +53,11 @@
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py
-    ├── NotDeliveredError            the item ends on purpose  tasks/ends.py
+    ├── NotDeliveredError            ends an item on purpose   tasks/ends.py
     │   ├── StoppedError                 guardrail_stop
     │   ├── DeferredError                over_budget
     │   ├── ServiceAwayError             service_unavailable
+    │   ├── MachineFailingError          machine_failing
     │   └── HeldError                    outcome_unknown
     ├── RunStoppedError              run_stopped               tasks/stage.py
     └── WouldComputeError            would_compute             tasks/stage.py, dry runs only

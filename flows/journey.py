@@ -21,6 +21,7 @@ from flows.summary import Delivered, ItemResult, Reason
 from tasks.context import RunStoppedError, current_run
 from tasks.encoding import Published
 from tasks.ends import NotDeliveredError
+from tasks.local_failures import is_local
 
 DAMAGED = (OutputDamagedError, OutputIncompleteError)
 MOST_REPAIRS = 8  # ways through the recipe in which something stored turned out damaged; then the disk is to blame
@@ -52,8 +53,10 @@ def guarded(journey: Journey, steps: Callable[[], None]) -> ItemResult:
     except NotDeliveredError as end:
         return ended(journey, end)
     except PipelineError as error:
+        tell_circuit(error)
         return failed(journey, Reason.of_error(error))
     except Exception as error:
+        tell_circuit(error)
         message = (
             f"{journey.at} ended in an unexpected {type(error).__name__}: {error}; "
             "`stillmotion show RUN --json` holds the details, please report them"
@@ -61,6 +64,13 @@ def guarded(journey: Journey, steps: Callable[[], None]) -> ItemResult:
         facts: dict[str, object] = {"type": type(error).__name__, "traceback": traceback.format_exc()}
         return failed(journey, Reason("unexpected", message, facts, "error"))
     return result(journey, "delivered")
+
+
+def tell_circuit(error: Exception) -> None:
+    """If this machine is what failed, and the run has a paid service: buy nothing more once that piles up."""
+    run = current_run()
+    if run.service is not None and is_local(error) and not run.stopping.is_set():
+        run.service.circuit.failed_here(run.service.adapter.declaration.name)
 
 
 def forget(error: OutputDamagedError | OutputIncompleteError) -> None:

@@ -5,13 +5,13 @@ process had sent asks the service, or sends it again under the key that the serv
 new.
 """
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from typing import Literal
 
-from datasets.assets import asset_path, get_asset, put_asset
-from datasets.errors import NotFoundError
+from datasets.errors import PipelineError, StorageUnavailableError
 from datasets.ledger import (
     Bought,
     Busy,
@@ -25,7 +25,6 @@ from datasets.ledger import (
     PurchaseHeart,
     PurchaseLostError,
     PurchaseStateError,
-    Response,
     Twin,
     Undecided,
     Wanted,
@@ -36,18 +35,18 @@ from datasets.ledger.spend import SpendSession
 from datasets.storage import Storage
 from model_blocks.adapters import looking_up, outcomes
 from model_blocks.adapters.adapter import PaidAdapter
-from model_blocks.adapters.calling import Attempt, call
-from model_blocks.adapters.images import image_format
+from model_blocks.adapters.calling import Attempt, call, failure_kind
 from model_blocks.adapters.outcomes import PaidRequest
 from model_blocks.adapters.waiting import Clock, Retries
-from tasks.buying_ends import answer_lost, away, held, over_budget, refused, twin, unusable
+from tasks.buying_answers import insist, kept, with_picture
+from tasks.buying_ends import failing_here, held, over_budget, refused, twin
+from tasks.buying_waits import PROBE_S, Again, Patience, fails_here, seconds_to
 from tasks.circuit import SharedCircuit
 from tasks.pacing import Pace
 
-LOOK_S = 0.2  # how often a waiting item looks whether the run is being stopped
 BUSY_S = 0.5  # between two looks at a purchase that another process is making
-PAUSE_S = 5.0  # before a service that failed is asked again, where it does not say itself when
-ONE_TRY = Retries(attempts=1)  # what was charged perhaps is sent again once, and not more often
+ONE_TRY = Retries(attempts=1)  # each request stands in the ledger by itself: what was free is known to be
+Way = Literal["look_up", "same_key", "resend_once"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class Terms:
     """What a run does about a service that does not answer.
 
     Attributes:
-        patience_s: How long an item waits for a service that is away, or for the answer to what became of a request.
+        patience_s: How long an item waits, from its first failure on, for a service that is away, or for the answer to
+            what became of a request.
         lease_s: How long a purchase stays a silent process's.
     """
 
@@ -72,15 +72,6 @@ class PaidService:
     pace: Pace
     terms: Terms
     clock: Clock
-
-
-@dataclass(frozen=True)
-class _Again:
-    """Claim it again, not before ``until``. ``charged``: a request may have been charged."""
-
-    until: datetime | None
-    why: str
-    charged: bool
 
 
 @dataclass(frozen=True)
@@ -105,34 +96,34 @@ class Buyer:
         Raises:
             DeferredError: A budget has not enough left.
             ServiceAwayError: The service is away for longer than the terms say; nothing was charged.
+            MachineFailingError: Stages fail on this machine, so nothing is bought; nothing was charged.
             HeldError: It may have been charged, and cannot be found out now.
             StoppedError: A picture that shows the same is bought already.
             ServiceRefusedError: The service refuses it for good; nothing was charged.
             PaidUnusableError, PaidAnswerLostError: It is paid for, and there is no picture.
+            StorageUnavailableError: Storage or ledger are away.
         """
-        end = self.service.clock.monotonic() + self.service.terms.patience_s
+        service, patience = self.service, Patience(self.service, self.refuse_if_stopping)
         while True:
             self.refuse_if_stopping()
-            with self.service.pace.turn(self.refuse_if_stopping):
+            with service.pace.turn(self.refuse_if_stopping):
                 found = self._turn()
             if isinstance(found, Purchase):
-                return self._with_answer(found)
-            self._wait(found, end)
+                return with_picture(found, service.adapter, self.ledger, self.storage, service.clock)
+            patience.wait(found)
 
     # one turn
 
-    def _turn(self) -> Purchase | _Again:
+    def _turn(self) -> Purchase | Again:
         with self._spending() as session:
             claim = session.claim(self.wanted, lease_s=self.service.terms.lease_s, look=self.look)
         match claim:
             case Bought(purchase):
                 return purchase
             case Busy():
-                return _Again(self._in(BUSY_S), "another process is buying it", charged=False)
+                return Again(BUSY_S, "another process is buying it", busy=True)
             case Held(purchase):
-                raise held(
-                    self._name, purchase, "an earlier request may have been charged, and nobody can ask the service"
-                )
+                raise self._held(purchase)
             case OverBudget():
                 raise over_budget(claim)
             case Twin(purchase):
@@ -140,54 +131,88 @@ class Buyer:
             case Yours(purchase):
                 return self._go_on(purchase)
 
-    def _go_on(self, purchase: Purchase) -> Purchase | _Again:
+    def _go_on(self, purchase: Purchase) -> Purchase | Again:
         try:
             with PurchaseHeart(self.ledger, self.storage.tenant, purchase, self.service.terms.lease_s):
                 return self._send(purchase) if purchase.state == "intent" else self._find_out(purchase)
         except (PurchaseLostError, PurchaseStateError):
-            return _Again(self._in(BUSY_S), "another process went on with it", charged=True)
+            return Again(BUSY_S, "another process went on with it", busy=True)
+        except BaseException as error:
+            self._abandon(purchase, error)
+            raise
 
-    def _send(self, purchase: Purchase) -> Purchase | _Again:
+    def _abandon(self, claimed: Purchase, error: BaseException) -> None:
+        """Hold it no longer. What never left is free, and what may have left is unknown, whatever ended the way."""
+        with contextlib.suppress(PipelineError), self._spending() as session:  # if the ledger is why, the lease ends it
+            seen = session.find(claimed.purchase_key)
+            why = {"detail": f"ended by {type(error).__name__}"}
+            if seen is None or (seen.holder, seen.attempt) != (claimed.holder, claimed.attempt):
+                return
+            if seen.state == "intent":
+                session.failed_free(seen, "not_sent", why)
+            elif seen.state == "sent":
+                session.let_go(session.unknown(seen, "interrupted", why))
+            elif seen.state == "unknown":
+                session.let_go(seen)
+
+    def _send(self, purchase: Purchase) -> Purchase | Again:
         """Send what was never sent."""
-        return self._call(purchase, lambda session, seen: session.sent(seen), key_age_s=None, retries=None)
+        return self._call(purchase, lambda session, seen: session.sent(seen), key_age_s=None)
 
-    def _find_out(self, purchase: Purchase) -> Purchase | _Again:
+    def _find_out(self, purchase: Purchase) -> Purchase | Again:
         """What became of a request whose outcome nobody here knows."""
+        match self._way(purchase):
+            case "look_up":
+                return self._look_up(purchase)
+            case "same_key":
+                return self._call(purchase, _resend_safely, key_age_s=self._age_s(purchase))
+            case "resend_once":
+                return self._call(purchase, _resend, key_age_s=None)
+            case None:
+                raise self._held(purchase)
+
+    def _way(self, purchase: Purchase, *, transient: bool = True) -> Way | None:
+        """How an unknown outcome can be found out; None if nobody can.
+
+        Args:
+            transient: Whether the same request may be answered otherwise.
+        """
         declaration = self.service.adapter.declaration
         if declaration.can_look_up:
-            return self._look_up(purchase)
-        first = purchase.sent_at or purchase.intent_at
-        age_s = (self.service.clock.now() - first).total_seconds()
-        if declaration.key_holds(age_s) and not (purchase.error_facts or {}).get("needs_new_key"):
-            return self._call(purchase, _resend_safely, key_age_s=age_s, retries=None)
-        if purchase.policy == "resend_once" and purchase.sendings == 1:
-            return self._call(purchase, _resend, key_age_s=None, retries=ONE_TRY)
-        self._let_go(purchase)
-        raise held(self._name, purchase, "an earlier request may have been charged, and the service cannot be asked")
+            return "look_up"
+        repeats = not transient or _facts(purchase).get("needs_new_key")
+        if declaration.key_holds(self._age_s(purchase)) and not repeats:
+            return "same_key"
+        return "resend_once" if self.wanted.policy == "resend_once" and purchase.sendings == 1 else None
 
-    def _look_up(self, purchase: Purchase) -> Purchase | _Again:
-        ended = None if purchase.error_code == SENDER_LOST else purchase.unknown_at
-        sent = purchase.resent_at or purchase.sent_at or purchase.intent_at
+    def _look_up(self, purchase: Purchase) -> Purchase | Again:
+        left_alone = self.service.circuit.look(self._name)
+        if left_alone is not None and not fails_here(left_alone):
+            with self._spending() as session:
+                session.let_go(purchase)
+            return self._left_alone(purchase)
         found = looking_up.look_up(
             self.service.adapter,
             purchase.idempotency_key,
-            sent_at=sent,
-            ended_at=ended,
+            sent_at=purchase.resent_at or purchase.sent_at or purchase.intent_at,
+            ended_at=None if purchase.error_code == SENDER_LOST else purchase.unknown_at,
             units=self.request.units,
             clock=self.service.clock,
         )
-        with self._spending() as session:
-            match found:
-                case outcomes.Charged(paid):
-                    outcome = Charged(paid.charged_micro_usd, paid.reference, self._kept(paid))
-                    return session.resolve(purchase.purchase_key, outcome)
-                case outcomes.NotCharged(proof):
-                    session.resolve(purchase.purchase_key, NotCharged({"proof": proof}))
-                    return _Again(None, proof, charged=False)
-                case outcomes.Undecided(reason, until):
-                    session.resolve(purchase.purchase_key, Undecided({"reason": reason}))
-        self._let_go(purchase)
-        return _Again(until or self._in(PAUSE_S), reason, charged=True)
+        match found:
+            case outcomes.Charged(paid):
+                outcome = Charged(paid.charged_micro_usd, paid.reference, kept(self.storage, paid))
+                return insist(lambda: self._resolve(purchase, outcome))
+            case outcomes.NotCharged(proof):
+                self._resolve(purchase, NotCharged({"proof": proof}))
+                if _facts(purchase).get("final"):
+                    raise refused(self._name, str(purchase.error_code), str(_facts(purchase).get("detail")))
+                return Again(0.0, proof, failed=True)
+            case outcomes.Undecided(reason, until):
+                with self._spending() as session:
+                    session.resolve(purchase.purchase_key, Undecided({**_facts(purchase), "looked_up": reason}))
+                    session.let_go(purchase)
+                return Again(seconds_to(until, self.service.clock.now()), reason, charged=True, failed=until is None)
 
     def _call(
         self,
@@ -195,93 +220,97 @@ class Buyer:
         mark: Callable[[SpendSession, Purchase], Purchase | OverBudget],
         *,
         key_age_s: float | None,
-        retries: Retries | None,
-    ) -> Purchase | _Again:
-        """One call with its tries, and what its outcome means for the purchase."""
+    ) -> Purchase | Again:
+        """One request, and what its outcome means for the purchase."""
         current = purchase
 
-        def before_send(attempt: Attempt) -> None:
+        def before_send(_: Attempt) -> None:
             nonlocal current
             self.refuse_if_stopping()
-            if attempt.number > 1:
-                return
             with self._spending() as session:
-                marked = mark(session, current)
+                marked = mark(session, purchase)
             if isinstance(marked, OverBudget):
-                raise over_budget(marked)
+                why = "an earlier request may have been charged, and no budget has enough left to send it again"
+                raise held(self._name, purchase, why)
             current = marked
 
-        try:
-            outcome = call(
-                self.service.adapter,
-                self.request,
-                idempotency_key=purchase.idempotency_key,
-                before_send=before_send,
-                breaker=self.service.circuit,
-                key_age_s=key_age_s,
-                retries=retries,
-                clock=self.service.clock,
-            )
-        except BaseException:
-            if current is purchase:
-                self._not_sent(purchase, "not_sent", "the call was not made")
-            raise
+        outcome = call(
+            self.service.adapter,
+            self.request,
+            idempotency_key=purchase.idempotency_key,
+            before_send=before_send,
+            breaker=self.service.circuit,
+            key_age_s=key_age_s,
+            retries=ONE_TRY,
+            clock=self.service.clock,
+        )
         return self._mean(current, outcome)
 
-    def _mean(self, purchase: Purchase, outcome: outcomes.Outcome) -> Purchase | _Again:
+    def _mean(self, purchase: Purchase, outcome: outcomes.Outcome) -> Purchase | Again:
+        if isinstance(outcome, outcomes.Deferred):
+            self.service.pace.unwell()
+            with self._spending() as session:
+                if purchase.state == "intent":
+                    session.failed_free(purchase, "circuit_open", {"proof": "the service is left alone for a while"})
+                else:
+                    session.let_go(purchase)
+            return self._left_alone(purchase)
+        if failure_kind(outcome) is None:
+            self.service.pace.answered()
+        else:
+            self.service.pace.unwell()
         match outcome:
             case outcomes.Settled():
-                self.service.pace.answered()
                 return self._settle(purchase, outcome)
-            case outcomes.Deferred(until):
-                self.service.pace.unwell()
-                charged = self._not_sent(purchase, "circuit_open", "the service is left alone for a while")
-                return _Again(until, "the service did not answer before and is left alone", charged=charged)
             case outcomes.FailedFree():
                 return self._free(purchase, outcome)
             case outcomes.Unknown():
                 return self._unknown(purchase, outcome)
 
     def _settle(self, purchase: Purchase, outcome: outcomes.Settled) -> Purchase:
-        response = self._kept(outcome)
-        with self._spending() as session:
-            return session.settle(
-                purchase,
-                charged_micro_usd=outcome.charged_micro_usd,
-                reference=outcome.reference,
-                response=response,
-            )
+        lost: StorageUnavailableError | None = None
+        response = None
+        try:
+            response = kept(self.storage, outcome)
+        except StorageUnavailableError as error:
+            if self._way(purchase) in ("look_up", "same_key"):
+                raise  # its outcome is left unknown: the service gives the answer once more, for the same money
+            lost = error
 
-    def _free(self, purchase: Purchase, outcome: outcomes.FailedFree) -> _Again:
-        self.service.pace.unwell()
-        facts = {"proof": outcome.proof, "attempts": outcome.attempts}
+        def post() -> Purchase:
+            with self._spending() as session:
+                charged = outcome.charged_micro_usd
+                return session.settle(
+                    purchase, charged_micro_usd=charged, reference=outcome.reference, response=response
+                )
+
+        settled = insist(post)
+        if lost is not None:
+            raise lost
+        return settled
+
+    def _free(self, purchase: Purchase, outcome: outcomes.FailedFree) -> Again:
+        facts = {"proof": outcome.proof, "needs_new_key": outcome.needs_new_key}
         with self._spending() as session:
             freed = session.failed_free(purchase, outcome.code, facts)
-        doubtful = freed.state == "unknown"  # of an earlier sending
-        if doubtful:
-            self._let_go(freed)
-        elif not outcome.transient:
+            doubtful = freed.state == "unknown"  # of an earlier sending
+            if doubtful:
+                session.let_go(freed)
+        if doubtful and self._way(freed, transient=outcome.transient) is None:
+            raise self._held(freed)
+        if not doubtful and not outcome.transient:
             raise refused(self._name, outcome.code, outcome.proof)
-        return _Again(self._in(outcome.retry_after_s or PAUSE_S), outcome.proof, charged=doubtful)
+        return Again(outcome.retry_after_s or 0.0, outcome.proof, charged=doubtful, failed=True)
 
-    def _unknown(self, purchase: Purchase, outcome: outcomes.Unknown) -> _Again:
-        self.service.pace.unwell()
-        facts = {"detail": outcome.detail, "needs_new_key": outcome.needs_new_key, "attempts": outcome.attempts}
+    def _unknown(self, purchase: Purchase, outcome: outcomes.Unknown) -> Again:
+        final = not outcome.transient and outcome.reason != "earlier_request"
+        facts = {"detail": outcome.detail, "needs_new_key": outcome.needs_new_key, "final": final}
         with self._spending() as session:
-            doubtful = session.unknown(purchase, outcome.reason, facts)
-        self._let_go(doubtful)
-        declaration = self.service.adapter.declaration
-        wait_s = outcome.retry_after_s or (0.0 if declaration.can_look_up else PAUSE_S)
-        return _Again(self._in(wait_s), outcome.detail, charged=True)
-
-    def _not_sent(self, purchase: Purchase, code: str, proof: str) -> bool:
-        """Nothing left this time. Whether an earlier request may have been charged."""
-        with self._spending() as session:
-            if purchase.state == "intent":
-                session.failed_free(purchase, code, {"proof": proof})
-                return False
-            session.let_go(purchase)
-            return True
+            doubtful = session.let_go(session.unknown(purchase, outcome.reason, facts))
+        way = self._way(doubtful, transient=outcome.transient)
+        if way is None:
+            raise self._held(doubtful)
+        return Again(outcome.retry_after_s or 0.0, outcome.detail, charged=True, failed=way != "look_up")
 
     # shared by the above
 
@@ -292,41 +321,30 @@ class Buyer:
     def _spending(self) -> AbstractContextManager[SpendSession]:
         return self.ledger.spending(self.storage.tenant, clock=self.service.clock.now)
 
-    def _let_go(self, purchase: Purchase) -> None:
+    def _resolve(self, purchase: Purchase, outcome: Charged | NotCharged) -> Purchase:
         with self._spending() as session:
-            session.let_go(purchase)
+            return session.resolve(purchase.purchase_key, outcome)
 
-    def _kept(self, paid: outcomes.Settled) -> Response:
-        """The answer's bytes, in the storage before anything else is said of them."""
-        digest = put_asset(self.storage, paid.content)
-        return Response(digest, paid.media_type, asset_path(digest))
+    def _held(self, purchase: Purchase) -> PipelineError:
+        said = _facts(purchase).get("detail") or _facts(purchase).get("proof")
+        asked = "an earlier request may have been charged, and the service cannot be asked"
+        return held(self._name, purchase, f"{asked} ({said})" if said else asked)
 
-    def _in(self, seconds: float) -> datetime:
-        return self.service.clock.now() + timedelta(seconds=seconds)
+    def _left_alone(self, purchase: Purchase) -> Again:
+        """The circuit is open. Without a reason to doubt, an item does not wait for this machine to get well."""
+        found, charged = self.service.circuit.look(self._name), purchase.state != "intent"
+        if found is not None and fails_here(found):
+            raise self._held(purchase) if charged else failing_here(self._name, found.at)
+        wait_s = 0.0 if found is None else PROBE_S if found.probing else seconds_to(found.at, self.service.clock.now())
+        return Again(wait_s, "the service did not answer before and is left alone", charged=charged)
 
-    def _wait(self, again: _Again, end: float) -> None:
-        """Wait until it may be tried again, but not for longer than the terms say."""
-        clock = self.service.clock
-        left_s = (again.until - clock.now()).total_seconds() if again.until else 0.0
-        if clock.monotonic() + left_s > end:
-            raise away(self._name, again.until, again.why, charged=again.charged)
-        then = clock.monotonic() + left_s
-        while (rest := then - clock.monotonic()) > 0:
-            self.refuse_if_stopping()
-            clock.sleep(min(rest, LOOK_S))
+    def _age_s(self, purchase: Purchase) -> float:
+        first = purchase.sent_at or purchase.intent_at
+        return (self.service.clock.now() - first).total_seconds()
 
-    def _with_answer(self, purchase: Purchase) -> Purchase:
-        """A settled purchase whose answer is a picture that is there."""
-        response = purchase.response
-        try:
-            content = get_asset(self.storage, response.digest) if response else None
-        except NotFoundError:
-            content = None
-        if content is None:
-            raise answer_lost(self._name, purchase)
-        if image_format(content) is None:
-            raise unusable(self._name, purchase)
-        return purchase
+
+def _facts(purchase: Purchase) -> dict[str, object]:
+    return purchase.error_facts or {}
 
 
 def _resend_safely(session: SpendSession, purchase: Purchase) -> Purchase | OverBudget:

@@ -4,7 +4,14 @@ from datetime import UTC, datetime
 
 from datasets.errors import PermanentError
 from datasets.ledger import OverBudget, Purchase
-from tasks.ends import DeferredError, HeldError, NotDeliveredError, ServiceAwayError, StoppedError
+from tasks.ends import (
+    DeferredError,
+    HeldError,
+    MachineFailingError,
+    NotDeliveredError,
+    ServiceAwayError,
+    StoppedError,
+)
 
 
 class ServiceRefusedError(PermanentError):
@@ -34,10 +41,10 @@ def refused(service: str, status: str, proof: str) -> ServiceRefusedError:
     )
 
 
-def unusable(service: str, purchase: Purchase) -> PaidUnusableError:
+def unusable(service: str, purchase: Purchase, why: str) -> PaidUnusableError:
     return PaidUnusableError(
-        f"{service} charged for this item (reference {purchase.provider_reference}) and sent no picture; its answer is "
-        "kept; ask the provider, or buy another one with another number in the stage's 'variation'",
+        f"{service} charged for this item (reference {purchase.provider_reference}) and sent no picture ({why}); its "
+        "answer is kept; ask the provider, or buy another one with another number in the stage's 'variation'",
         service=service,
         purchase=purchase.purchase_key,
     )
@@ -69,10 +76,30 @@ def away(service: str, until: datetime | None, why: str, *, charged: bool) -> No
             f"{service} may have charged for this item, and that cannot be told yet: {why}; run the same command "
             f"again{then}, or compare with the provider's list by `stillmotion upkeep reconcile`",
             service=service,
-            until=until,
+            until=until.isoformat() if until else None,
         )
     return ServiceAwayError(
-        f"{service} is away: {why}; nothing was charged; run the same command again{then}", service=service, until=until
+        f"{service} is away: {why}; nothing was charged; run the same command again{then}",
+        service=service,
+        until=until.isoformat() if until else None,
+    )
+
+
+def busy(service: str, why: str) -> ServiceAwayError:
+    """Somebody else did not come to an end."""
+    return ServiceAwayError(
+        f"nothing was sent to {service} from here: {why}, and has not come to an end; run the same command again",
+        service=service,
+    )
+
+
+def failing_here(service: str, until: datetime) -> MachineFailingError:
+    return MachineFailingError(
+        f"nothing is bought from {service} now: stages of earlier items failed on this machine, out of memory, out of "
+        f"disk or with workers lost; see to that, then run the same command again after "
+        f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        service=service,
+        until=until.isoformat(),
     )
 
 

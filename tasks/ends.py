@@ -32,6 +32,13 @@ class ServiceAwayError(NotDeliveredError):
     status = "deferred"
 
 
+class MachineFailingError(NotDeliveredError):
+    """Stages fail on this machine, so nothing is bought that it could not use; nothing was charged."""
+
+    code = "machine_failing"
+    status = "deferred"
+
+
 class HeldError(NotDeliveredError):
     """The service may have charged and nobody can say yet: nothing is sent before that is known."""
 

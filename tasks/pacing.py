@@ -1,6 +1,10 @@
 """How many calls to a service are on their way at once: one at first, more as it answers, one again when it does not.
 
-A service that is down is then met by one call of a process and not by as many as it has items.
+A service that is down is then met by one call of a process and not by as many as it has items. Where it goes down
+while several calls are on their way, those cannot be called back: each of them may still be refused. After the first
+refusal no other begins, the circuit is open as soon as a refusal says ``Retry-After``, and when that has passed one
+call of all processes tries. So a service that refuses for some time sees, of this process, at most the calls that were
+on their way (``most``) and one for each time that the circuit tries again; the waits between these double.
 
 Source: Chiu and Jain 1989, additive increase and multiplicative decrease, with the decrease down to one.
 """

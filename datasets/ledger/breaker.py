@@ -27,18 +27,25 @@ class CircuitLimits:
 
     Attributes:
         failures: So many within ``window_s`` open it.
+        local_window_s: The same for failures of this machine: a stage may work for minutes before memory runs out.
         open_s: How long it stays open at first; doubled after every probe that fails, up to ``longest_s``.
+        local_open_s: How long it stays open at first if it was this machine that failed: memory and disk do not come
+            back by themselves as soon as a service does.
         probe_s: How long a probe may be on its way before another process may send one.
     """
 
     failures: int = 5
     window_s: float = 60.0
+    local_window_s: float = 900.0
     open_s: float = 30.0
+    local_open_s: float = 300.0
     longest_s: float = 600.0
     probe_s: float = 120.0
 
     def __post_init__(self) -> None:
-        if self.failures < 1 or min(self.window_s, self.open_s, self.longest_s, self.probe_s) <= 0:
+        opened = (self.open_s, self.local_open_s, self.longest_s)
+        periods = (self.window_s, self.local_window_s, *opened, self.probe_s)
+        if self.failures < 1 or min(periods) <= 0:
             raise UsageError(f"a circuit needs at least one failure and periods above 0 s, got {self}")
 
 
@@ -52,10 +59,17 @@ class Allowed:
 
 @dataclass(frozen=True)
 class OpenUntil:
-    """The service is left alone until ``at``; ask again then."""
+    """The service is left alone until ``at``; ask again then.
+
+    Attributes:
+        kind: What failed last. ``local`` speaks of this machine and not of the service.
+        probing: One call is trying it right now: whether it works again may be known long before ``at``.
+    """
 
     service: str
     at: datetime
+    kind: Failure | None = None
+    probing: bool = False
 
 
 class Breaker:
@@ -72,6 +86,12 @@ class Breaker:
         self._tenant = tenant
         self._limits = limits or CircuitLimits()
         self._clock = clock
+
+    def look(self, service: str) -> OpenUntil | None:
+        """Until when a service is left alone; None if it may be asked. Changes nothing, and lets nobody call."""
+        with transaction(self._engine, self._tenant, read_only=True) as connection:
+            row = connection.execute(self._select(service)).first()
+        return None if row is None or row.state == "closed" else _wait(row, self._clock())
 
     def before_call(self, service: str) -> Allowed | OpenUntil:
         """Ask whether a service may be called. Whoever is ``Allowed`` reports with ``succeeded`` or ``failed``."""
@@ -137,7 +157,8 @@ class Breaker:
             return Allowed(service, probe)
 
     def _count(self, connection: Connection, row: Row[Any], kind: str, now: datetime, asked: datetime | None) -> None:
-        since = now.timestamp() - self._limits.window_s
+        window_s = self._limits.local_window_s if kind == "local" else self._limits.window_s
+        since = now.timestamp() - window_s
         failures = [moment for moment in row.failures if moment > since] + [now.timestamp()]
         if asked is not None or len(failures) >= self._limits.failures:
             self._open(connection, row, kind, now, asked)
@@ -146,7 +167,8 @@ class Breaker:
 
     def _open(self, connection: Connection, row: Row[Any], kind: str, now: datetime, asked: datetime | None) -> None:
         trips = row.trips + 1
-        doubled = math.ldexp(self._limits.open_s, min(trips - 1, 64))
+        first_s = self._limits.local_open_s if kind == "local" else self._limits.open_s
+        doubled = math.ldexp(first_s, min(trips - 1, 64))
         own = now + timedelta(seconds=min(doubled, self._limits.longest_s))
         opened = {"state": "open", "failures": [], "last_kind": kind, "trips": trips, "opened_at": now, **NO_PROBE}
         self._write(connection, row, retry_at=own if asked is None else max(own, asked), **opened)
@@ -173,9 +195,9 @@ NO_PROBE = {"probe": None, "probe_expires_at": None}
 def _wait(row: Row[Any], now: datetime) -> OpenUntil | None:
     """Until when a circuit that is not closed has to be left alone; None if a probe may be sent now."""
     if row.state == "open":
-        return OpenUntil(row.service, row.retry_at) if row.retry_at > now else None
+        return OpenUntil(row.service, row.retry_at, row.last_kind) if row.retry_at > now else None
     if row.probe_expires_at > now and not is_gone(row.probe):
-        return OpenUntil(row.service, row.probe_expires_at)
+        return OpenUntil(row.service, row.probe_expires_at, row.last_kind, probing=True)
     return None
 
 

@@ -59,11 +59,11 @@ def claim(rows: PurchaseRows, wanted: Wanted, claimant: Claimant, look: Look | N
     if found.state == "settled":
         return Bought(found)
     if found.state in ("failed_free", "void"):
-        return _begin_again(rows, found, wanted, claimant)
+        return _begin_again(rows, found, wanted, claimant, look)
     if is_held(rows, found):
         return Busy(found)
     if found.state == "intent":
-        return _take_over_intent(rows, found, wanted, claimant)
+        return _take_over_intent(rows, found, wanted, claimant, look)
     return _take_over_sent(rows, found, wanted, claimant)
 
 
@@ -106,19 +106,31 @@ def _begin(
     return Yours(rows.locked(wanted.purchase_key))
 
 
-def _begin_again(rows: PurchaseRows, found: Purchase, wanted: Wanted, claimant: Claimant) -> Yours | OverBudget:
+def _begin_again(
+    rows: PurchaseRows, found: Purchase, wanted: Wanted, claimant: Claimant, look: Look | None
+) -> Yours | OverBudget | Twin:
+    """Write a further intent. A twin may have been bought since the last one failed."""
     scopes = scopes_of(wanted.run_id, rows.now)
-    refusal = hold(rows.connection, rows.tenant, scopes, wanted.price_micro_usd, rows.now)
-    if refusal is not None:
-        return refusal
-    values = _intent(rows, wanted, claimant, attempt=found.attempt + 1, scopes=scopes)
-    return Yours(rows.move(found, "intent", **dict.fromkeys(FORGOTTEN), **values))
+    with rows.connection.begin_nested() as point:
+        refusal = hold(rows.connection, rows.tenant, scopes, wanted.price_micro_usd, rows.now)
+        if refusal is not None:
+            return refusal
+        twin = find_twin(rows, look, wanted.purchase_key) if look else None
+        if twin is not None:
+            point.rollback()
+            return Twin(twin)
+        if look is not None:
+            keep_look(rows, look, wanted.purchase_key)
+        values = _intent(rows, wanted, claimant, attempt=found.attempt + 1, scopes=scopes)
+        return Yours(rows.move(found, "intent", **dict.fromkeys(FORGOTTEN), **values))
 
 
-def _take_over_intent(rows: PurchaseRows, found: Purchase, wanted: Wanted, claimant: Claimant) -> Yours | OverBudget:
+def _take_over_intent(
+    rows: PurchaseRows, found: Purchase, wanted: Wanted, claimant: Claimant, look: Look | None
+) -> Yours | OverBudget | Twin:
     """Nothing was sent, so the money goes from the budgets of the dead run to those of this one."""
     freed = rows.free(found, "failed_free", error_code=NEVER_SENT, error_facts={})
-    return _begin_again(rows, freed, wanted, claimant)
+    return _begin_again(rows, freed, wanted, claimant, look)
 
 
 def _take_over_sent(rows: PurchaseRows, found: Purchase, wanted: Wanted, claimant: Claimant) -> Yours | Held:

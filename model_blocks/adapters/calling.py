@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol
 
+from pydantic import SecretStr
+
 from datasets.errors import UsageError
 from model_blocks.adapters.adapter import PaidAdapter
 from model_blocks.adapters.exchange import exchange
@@ -30,7 +32,10 @@ class Breaker(Protocol):
         """The service answered as a healthy one does; a refusal of a bad request counts."""
 
     def failed(self, service: str, kind: FailureKind, retry_after_s: float | None) -> None:
-        """The service did not. ``not_sent`` gives a let-through request back: nothing was learnt about the service."""
+        """The service did not. ``not_sent`` gives a let-through request back: nothing was learnt about the service.
+
+        What this raises hides what came of the request, so an implementation that can be away says so elsewhere.
+        """
 
 
 class NoBreaker:
@@ -144,9 +149,14 @@ class _Call:
         try:
             secret = self._adapter.credential.reveal() if self._adapter.credential else None
             self._before_send(Attempt(self._declaration.name, self._key, self._tried + 1, self._clock.now()))
-        except BaseException:
+            outcome = self._exchange(secret)
+        except BaseException:  # also on the way, as when the caller is interrupted: a trial call is given to another
             self._breaker.failed(self._declaration.name, "not_sent", None)
             raise
+        self._tell(outcome)
+        return outcome
+
+    def _exchange(self, secret: SecretStr | None) -> Settled | FailedFree | Unknown:
         self._tried += 1
         end = min(self._end, self._clock.monotonic() + (self._declaration.attempt_s or self._declaration.deadline_s))
         answer = exchange(
@@ -156,9 +166,7 @@ class _Call:
             remaining=lambda: end - self._clock.monotonic(),
             limit_bytes=self._declaration.max_reply_mb * MEBIBYTE,
         )
-        outcome = judge(answer, self._adapter, units=self._units, secret=secret, now=self._clock.now())
-        self._tell(outcome)
-        return outcome
+        return judge(answer, self._adapter, units=self._units, secret=secret, now=self._clock.now())
 
     def _tell(self, outcome: Settled | FailedFree | Unknown) -> None:
         kind = failure_kind(outcome)

@@ -15,7 +15,7 @@ from datasets.ledger.transactions import transaction
 from tests.datasets.ledger_rows import new_ledger_url
 from tests.datasets.spend_facts import NOBODY, Clock
 
-LIMITS = CircuitLimits(failures=3, window_s=60, open_s=30, longest_s=100, probe_s=20)
+LIMITS = CircuitLimits(failures=3, window_s=60, open_s=30, longest_s=100, probe_s=20, local_open_s=90)
 STUDIO = "studio"
 
 
@@ -62,7 +62,7 @@ def test_enough_failures_open_it_for_everybody(ledger: Ledger, breaker: Breaker,
     assert (breaker.state(STUDIO), wait_s(breaker, clock)) == ("closed", 0)
     fail(breaker, 1, kind)
     other = ledger.breaker("anna", LIMITS, clock=clock)
-    assert (other.state(STUDIO), wait_s(other, clock)) == ("open", 30)
+    assert (other.state(STUDIO), wait_s(other, clock)) == ("open", 90 if kind == "local" else 30)
     assert other.before_call("another") == Allowed("another")
     assert ledger.breaker("bert", LIMITS, clock=clock).before_call(STUDIO) == Allowed(STUDIO)
 
@@ -166,3 +166,30 @@ def test_a_service_that_never_failed_is_not_written_down(breaker: Breaker, ledge
     breaker.succeeded(call)
     with transaction(ledger.engine, "anna") as connection:
         assert connection.execute(circuits.select()).all() == []
+
+
+def test_failures_of_this_machine_count_for_longer(ledger: Ledger, breaker: Breaker, clock: Clock) -> None:
+    for _ in range(2):
+        breaker.failed(Allowed(STUDIO), "local")
+        clock.advance(seconds=300)
+    assert breaker.look(STUDIO) is None
+    breaker.failed(Allowed(STUDIO), "local")
+    found = breaker.look(STUDIO)
+    assert found is not None
+    assert (found.kind, found.probing, (found.at - clock.now).total_seconds()) == ("local", False, 90)
+
+
+def test_a_look_changes_nothing_and_sees_the_probe(breaker: Breaker, clock: Clock) -> None:
+    assert breaker.look(STUDIO) is None
+    fail(breaker, 3)
+    found = breaker.look(STUDIO)
+    assert found is not None
+    assert (found.kind, found.probing) == ("server", False)
+    clock.advance(seconds=30)
+    assert breaker.look(STUDIO) is None  # whoever asks may be the probe, and a look is none
+    call = probe(breaker)
+    found = breaker.look(STUDIO)
+    assert found is not None
+    assert found.probing
+    breaker.succeeded(call)
+    assert breaker.look(STUDIO) is None
