@@ -82,7 +82,7 @@ class _Killer:
     def __init__(self, shop: Shop, kills: int, chance: random.Random) -> None:
         self._shop, self._kills, self._chance = shop, kills, chance
         self._reach_s = 10.0  # until a run buys something; measured then
-        self._aim = cycle(("sent", "intent"))
+        self._aim = cycle(("sent", "intent"))  # an intent is short: what was sent meanwhile will do, too
         self.done = _Done()
 
     def go(self) -> None:
@@ -122,7 +122,7 @@ class _Killer:
             found = states(on_its_way(ledger) - before)
             if found and not seen:
                 seen, self._reach_s = True, time.monotonic() - begun
-            if aim in found and decided(ledger) >= until:
+            if (aim in found or (found and aim == "intent")) and decided(ledger) >= until:
                 break
             time.sleep(LOOK_S)
         assert seen, f"nothing was left to buy after {self.done}"
