@@ -1,4 +1,7 @@
-"""Killed at any moment, ``hero`` never pays twice and loses nothing, whatever the service offers."""
+"""Killed at any moment, ``hero`` never pays twice and loses nothing, whatever the service offers.
+
+``make bench-spend`` does the same with more items and kills.
+"""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from tests.services.hero_books import Count, OnItsWay, charges_of, count, decided, on_its_way, states
+from tests.services.hero_books import Count, OnItsWay, charges_of, count, decided, on_its_way, requests_of, states
 from tests.services.hero_shop import Shop, open_shop
 from tests.services.paid_service import Rules
 
@@ -82,7 +82,7 @@ class _Killer:
     def __init__(self, shop: Shop, kills: int, chance: random.Random) -> None:
         self._shop, self._kills, self._chance = shop, kills, chance
         self._reach_s = 10.0  # until a run buys something; measured then
-        self._aim = cycle(("sent", "intent"))
+        self._at_service = cycle((True, False))
         self.done = _Done()
 
     def go(self) -> None:
@@ -116,17 +116,21 @@ class _Killer:
         sleep_beside(self._chance.uniform(0, with_purchases), running)
 
     def _while_buying(self, running: "subprocess.Popen[bytes]", before: OnItsWay) -> None:
-        begun, ledger, aim, seen = time.monotonic(), self._shop.ledger, next(self._aim), False
+        """As soon as there is an intent, or while the service works on what it was sent."""
+        ledger, books = self._shop.ledger, self._shop.books
+        begun, asked, seen, at_service = time.monotonic(), requests_of(books), False, next(self._at_service)
         until = decided(ledger) + self._chance.randint(0, self._affordable())
         while running.poll() is None:
-            found = states(on_its_way(ledger) - before)
-            if found and not seen:
-                seen, self._reach_s = True, time.monotonic() - begun
-            if aim in found and decided(ledger) >= until:
-                break
+            if on_its_way(ledger) - before:
+                if not seen:
+                    seen, self._reach_s = True, time.monotonic() - begun
+                if decided(ledger) >= until and (not at_service or requests_of(books) > asked):
+                    break
+                if decided(ledger) < until:  # a later request is meant
+                    asked = requests_of(books)
             time.sleep(LOOK_S)
         assert seen, f"nothing was left to buy after {self.done}"
-        sleep_beside(self._chance.uniform(0, WORK_S) if aim == "sent" else 0.0, running)
+        sleep_beside(self._chance.uniform(0, WORK_S) if at_service else 0.0, running)
 
     def _affordable(self) -> int:
         """How many purchases may end before this kill, so that enough are left for the others."""
