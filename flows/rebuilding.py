@@ -109,13 +109,14 @@ def _run(record: Mapping[str, Any], storage: Storage, settings: Settings, place:
     }
     if asked["flow"] == "video":
         return run_video(VideoOrder.model_validate({"clips": (str(source),), **order}), settings)
-    step = str(record["predicate"]["stillmotion_published"]["step"])
+    step = record["predicate"]["stillmotion_published"].get("step")  # older records name none
     with _answered(record, storage, settings):
         return _run_way(ProductOrder.model_validate({"photos": (str(source),), **order}), step, settings)
 
 
-def _run_way(order: ProductOrder, step: str, settings: Settings) -> RunSummary:
-    recipe = _way(parse_recipe(order.recipe), step)
+def _run_way(order: ProductOrder, step: str | None, settings: Settings) -> RunSummary:
+    whole = parse_recipe(order.recipe)
+    recipe = _way(whole, step) if step else whole
     return work(
         "product",
         order,
