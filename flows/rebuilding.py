@@ -72,10 +72,11 @@ def rebuild(record: Mapping[str, Any], storage: Storage, settings: Settings, out
     with tempfile.TemporaryDirectory(prefix="stillmotion-rebuild-") as folder:
         place = Path(folder)
         summary = _run(record, storage, _apart(settings, place), place)
-        made = place / "out" / name
+        outputs = {(each.file.role, each.path.name): each.path for item in summary.items for each in item.outputs}
+        made = outputs.get((published["role"], name))  # some lie in a folder of their own
         reasons = [reason.message for item in summary.items for reason in item.reasons]
         told = differences(record["predicate"]["runDetails"]["stillmotion_environment"])
-        if not made.is_file():
+        if made is None:
             return Rebuilt(None, expected, "", told, reasons)
         out.mkdir(parents=True, exist_ok=True)
         target = out / name
