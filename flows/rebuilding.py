@@ -72,10 +72,11 @@ def rebuild(record: Mapping[str, Any], storage: Storage, settings: Settings, out
     with tempfile.TemporaryDirectory(prefix="stillmotion-rebuild-") as folder:
         place = Path(folder)
         summary = _run(record, storage, _apart(settings, place), place)
-        made = place / "out" / name
+        outputs = {(each.file.role, each.path.name): each.path for item in summary.items for each in item.outputs}
+        made = outputs.get((published["role"], name))  # some lie in a folder of their own
         reasons = [reason.message for item in summary.items for reason in item.reasons]
         told = differences(record["predicate"]["runDetails"]["stillmotion_environment"])
-        if not made.is_file():
+        if made is None:
             return Rebuilt(None, expected, "", told, reasons)
         out.mkdir(parents=True, exist_ok=True)
         target = out / name
@@ -109,13 +110,14 @@ def _run(record: Mapping[str, Any], storage: Storage, settings: Settings, place:
     }
     if asked["flow"] == "video":
         return run_video(VideoOrder.model_validate({"clips": (str(source),), **order}), settings)
-    step = str(record["predicate"]["stillmotion_published"]["step"])
+    step = record["predicate"]["stillmotion_published"].get("step")  # older records name none
     with _answered(record, storage, settings):
         return _run_way(ProductOrder.model_validate({"photos": (str(source),), **order}), step, settings)
 
 
-def _run_way(order: ProductOrder, step: str, settings: Settings) -> RunSummary:
-    recipe = _way(parse_recipe(order.recipe), step)
+def _run_way(order: ProductOrder, step: str | None, settings: Settings) -> RunSummary:
+    whole = parse_recipe(order.recipe)
+    recipe = _way(whole, step) if step else whole
     return work(
         "product",
         order,

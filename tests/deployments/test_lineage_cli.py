@@ -248,6 +248,17 @@ def test_what_a_recipe_names_by_its_path_is_in_the_record_by_its_content(
     assert (status, json.loads(out)["status"]) == (0, "equal")
 
 
+def test_what_lies_in_a_folder_of_its_own_is_made_again_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = planes_clip(tmp_path / "turn.mkv", "libx264", "yuv420p")
+    recipe = ({"stage": "thumbnails", "sprites_every_s": 1},)
+    order = VideoOrder(clips=(str(clip),), recipe=recipe, out=str(Path("out").absolute()))
+    made = [each for each in run_video(order, read_settings()).items[0].outputs if each.file.role == "sprites"]
+    assert {each.path.parent.name for each in made} == {"turn-sprites"}
+    for each in made:
+        status, out, _ = stillmotion(capsys, "rebuild", str(record_path(each.path)), "--out", "again", "--json")
+        assert (status, json.loads(out)["sha256"]) == (0, each.file.sha256)
+
+
 def run(photo: Path, recipe: list[dict[str, Any]]) -> tuple[Delivered, ...]:
     order = ProductOrder(photos=(str(photo),), recipe=tuple(recipe), out=str(Path("out").absolute()))
     summary: RunSummary = run_product(order, read_settings())

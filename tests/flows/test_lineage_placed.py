@@ -15,8 +15,10 @@ from datasets.assets import asset_path
 from datasets.errors import NotFoundError
 from datasets.ledger import open_ledger
 from datasets.lineage.beside import record_path
+from datasets.lineage.keys import make_keys
 from datasets.lineage.outbox import drain
 from datasets.lineage.record import CORE, bought_in, parse_record, subject_of
+from datasets.lineage.signing import read_credentials
 from datasets.lineage.tree import tree_lines
 from datasets.settings import Settings, read_settings
 from datasets.storage import open_storage
@@ -62,11 +64,11 @@ class Shop:
     def settings(self) -> Settings:
         return read_settings(storage_root=str(self.folder / "store"))
 
-    def run(self, recipe: tuple[dict[str, Any], ...] = RECIPE, out: str = "out") -> RunSummary:
+    def run(self, recipe: tuple[dict[str, Any], ...] = RECIPE, out: str = "out", key: Path | None = None) -> RunSummary:
         photo = self.folder / "cup.png"
         order = ProductOrder(photos=(str(photo),), recipe=recipe, out=str(self.folder / out), models="embedded")
         with served_by(generic(self.service.url, RULES)):
-            return run_product(order, self.settings)
+            return run_product(order, self.settings.model_copy(update={"signing_key": key}))
 
     def record(self, name: str, out: str = "out") -> dict[str, Any]:
         return parse_record(record_path(self.folder / out / name).read_bytes())
@@ -196,6 +198,17 @@ def test_what_was_released_is_made_again_though_the_gate_would_stop_it(shop: Sho
     assert (gate["gate"], gate["decision"], gate["released"]) == ("delivery", "stop", True)
     assert "  delivery gate: stop (large_enough), released" in list(tree_lines(record))
     assert hashlib.sha256(again(shop, record)).hexdigest() == subject_of(record)[1]
+
+
+def test_signed_it_says_that_a_model_made_it_and_is_made_again_unsigned(shop: Shop) -> None:
+    keys = make_keys(shop.folder / "keys", "Cup Shop")
+    assert shop.run(out="signed", key=keys.folder).exit_status == 0
+    trained = {
+        name: "compositeWithTrainedAlgorithmicMedia" in str(read_credentials(shop.folder / "signed" / name))
+        for name in (*PLACED, LOCAL)
+    }
+    assert trained == dict.fromkeys(PLACED, True) | {LOCAL: False}
+    assert again(shop, shop.record(PLACED[0], "signed")) == (shop.folder / "out" / PLACED[0]).read_bytes()
 
 
 def test_others_hear_of_checks_and_charges(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
