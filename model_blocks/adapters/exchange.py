@@ -8,7 +8,7 @@ import httpcore
 import httpx
 from pydantic import SecretStr
 
-from model_blocks.adapters.credentials import Credential, redact, redact_bytes
+from model_blocks.adapters.credentials import Credential, redact, redact_bytes, redact_document
 from model_blocks.adapters.network import TimedBackend
 from model_blocks.adapters.outcomes import Broken, BrokenKind, Reply, WireRequest
 
@@ -90,7 +90,8 @@ def _lower(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
 def _without(secret: SecretStr | None, reply: Reply) -> Reply:
     """The reply without the key, should the service repeat it."""
     headers = {name: redact(value, secret) for name, value in reply.headers.items()}
-    return Reply(reply.status, headers, redact_bytes(reply.body, secret), reply.whole)
+    clean = redact_bytes if 200 <= reply.status < 300 else redact_document
+    return Reply(reply.status, headers, clean(reply.body, secret), reply.whole)
 
 
 def _broken(error: Exception, sent: int, status: int | None) -> Broken:
