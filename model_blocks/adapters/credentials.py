@@ -7,6 +7,7 @@ from functools import lru_cache
 from pydantic import SecretStr
 
 from datasets.errors import SettingsError
+from datasets.redaction import remember
 from datasets.redaction_forms import Known
 
 HIDDEN = "**********"
@@ -42,6 +43,7 @@ class Credential:
                 "beyond ASCII; set it anew without quotes and line ends",
                 header=self.header,
             )
+        remember(value)
         return secret
 
     def on_the_wire(self, secret: SecretStr) -> tuple[bytes, bytes]:

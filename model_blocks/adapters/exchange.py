@@ -1,5 +1,6 @@
 """One HTTP exchange: one connection, one request, one reply, one deadline. No retry, no redirect, no proxy."""
 
+import logging
 import ssl
 from collections.abc import Callable
 from functools import cache
@@ -8,6 +9,7 @@ import httpcore
 import httpx
 from pydantic import SecretStr
 
+from datasets.redaction import RedactingFilter
 from model_blocks.adapters.credentials import Credential, redact, redact_bytes, redact_document
 from model_blocks.adapters.network import TimedBackend
 from model_blocks.adapters.outcomes import Broken, BrokenKind, Reply, WireRequest
@@ -19,6 +21,13 @@ ALWAYS = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "s
 def trusted_authorities() -> ssl.SSLContext:
     """The usual authorities, or an operator's own by SSL_CERT_FILE."""
     return httpx.create_ssl_context()
+
+
+@cache
+def _watch_what_httpcore_says() -> None:
+    """Have its records redacted whoever listens: they hold the headers of replies, and a service may repeat a key."""
+    for name in ("connection", "http11"):
+        logging.getLogger(f"httpcore.{name}").addFilter(RedactingFilter())
 
 
 def exchange(
@@ -41,6 +50,7 @@ def exchange(
         remaining: Seconds that are left.
         limit_bytes: The reply is read up to this size.
     """
+    _watch_what_httpcore_says()
     backend = TimedBackend(remaining)
     status: int | None = None
     try:

@@ -80,10 +80,10 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield serving
 
 
-def described(service: Service) -> dict[str, object]:
+def described(service: Service, *, deadline_s: float = 30.0) -> dict[str, object]:
     """The service as an operator writes it down."""
     form = {"path": "/v1/images", "body": "json", "key_header": KEY_HEADER, "reply": JSON_REPLY, "look_up": LOOK_UP}
-    declaration = facts(service.url, RULES, deadline_s=1.5)
+    declaration = facts(service.url, RULES, deadline_s=deadline_s)
     return {"kind": "generic_http", "credential": "paid-key", "form": form, "declaration": declaration}
 
 
@@ -191,7 +191,8 @@ def bought_and_failed(house: House, service: Service) -> None:
     found = house.document("product", photo, "--recipe", "hero", "--out", str(house.out))
     assert found["items"][0]["status"] == "delivered", found
     photos = [str(save_product(house.given / f"{hue}.png", 240 + 40 * hue, 240, hue)) for hue in range(6)]
-    late = {"kind": "timeout_after", "seconds": 3}
+    late = {"kind": "timeout_after", "seconds": 8}
+    house.write("service.json", described(service, deadline_s=5.0))
     service.order("error_before", "reset_after", "echo", "bad_request", "too_many", "error_after", late)
     service.order("not_an_image", "withheld", "garbage", "redirect", "cut", "unavailable")
     before = service.requests

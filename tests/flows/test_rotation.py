@@ -98,8 +98,7 @@ def test_no_purchase_fails_while_keys_are_rotated(tmp_path: Path, monkeypatch: p
     rules = Rules(keys=True, look_up=True)
     with serve_apart(tmp_path / "books", rules) as service:
         file = tmp_path / "service.json"
-        declared = described(service)
-        file.write_text(json.dumps(declared | {"declaration": {**dict(declared["declaration"]), "deadline_s": 60.0}}))
+        file.write_text(json.dumps(described(service, deadline_s=60.0)))
         ours = {
             "STILLMOTION_PLACE_SERVICE": str(file),
             "STILLMOTION_TENANT": new_tenant(),
