@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         description="HTTP address that takes OpenLineage events, as Marquez does; empty: a file in the storage.",
     )
     place_service: str = Field(
-        default="", description="The paid image service: name of a saved Prefect block, or path of a JSON file."
+        default="",
+        repr=False,
+        description="The paid image service: name of a saved Prefect block, or path of a JSON file.",
     )
     paid_calls: int = Field(default=8, ge=1, le=64, description="Calls to a paid service that may be on their way.")
     service_patience_s: float = Field(

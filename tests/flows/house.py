@@ -57,6 +57,8 @@ class House:
             "PREFECT_HOME": str(self.inside / "prefect"),
             "STILLMOTION_STORAGE_ROOT": str(self.inside / "store"),
             "STILLMOTION_SERVICE_PATIENCE_S": "3",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             **self.environment,
         }
 

@@ -2,71 +2,27 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from datasets.ledger import Wanted, open_ledger
-from datasets.settings import Settings
-from datasets.storage import open_storage
+from datasets.settings import read_settings
 from datasets.vault import Vault, open_vault
-from flows.services import open_service
-from model_blocks.adapters.outcomes import PaidRequest
-from tasks.buying import Buyer
-from tests.datasets.ledger_rows import PROCESSES, join_all, start
-from tests.datasets.vaults import new_tenant, new_value, server_environment
+from tests.datasets.vaults import new_tenant, new_value
+from tests.flows.house import ROOT
 from tests.flows.test_canaries import described
-from tests.model_blocks.paid_calls import picture
 from tests.services.paid_process import serve_apart
 from tests.services.paid_service import Rules, Service
 
 ROTATIONS = 3
-THREADS = 2
+BUYERS = (("anna", "ben"), ("carla", "david"))  # of two processes, each name a thread
 PATIENCE_S = 120.0
 GRACE = timedelta(seconds=60)
-
-
-def buy_until_told(environment: Mapping[str, str], folder: str, process: int, results: "Queue[Any]") -> None:
-    """In a process of its own: each thread buys, one thing after another, until the file ``enough`` is there."""
-    os.environ.update(environment)
-    with ThreadPoolExecutor(THREADS) as threads:
-        names = [f"buyer-{process}-{thread}" for thread in range(THREADS)]
-        states = threads.map(_buy_all, names, [folder] * THREADS)
-        results.put([state for of_thread in states for state in of_thread])
-
-
-def _buy_all(name: str, folder: str) -> list[str]:
-    settings = Settings()
-    ledger = open_ledger(settings.ledger)
-    storage = open_storage(settings.storage_root, settings.tenant)
-    service = open_service(settings, ledger, name)
-    states = []
-    while not Path(folder, "enough").exists():
-        number = len(states)
-        declaration = service.adapter.declaration
-        wanted = Wanted(
-            purchase_key=f"{name}-{number}",
-            run_id=name,
-            item=f"item-{number}",
-            stage="place",
-            adapter=declaration.name,
-            adapter_version=declaration.version,
-            price_micro_usd=declaration.price_of(1),
-            price_list=declaration.price_list,
-            policy="hold",
-            can_resolve=True,
-        )
-        request = PaidRequest(f"{name} {number}", image=picture())
-        purchase = Buyer(ledger, storage, service, wanted, request, None, lambda: None).buy()
-        states.append(purchase.state)
-    return states
 
 
 def rotate_under_load(vault: Vault, service: Service, first: str) -> None:
@@ -86,10 +42,15 @@ def wait_until_in_use(vault: Vault, version: int) -> None:
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         latest = {read.reader: read.version for read in reversed(vault.reads())}
-        if len(latest) == 2 * THREADS and set(latest.values()) == {version}:
+        if set(latest) == {name for names in BUYERS for name in names} and set(latest.values()) == {version}:
             return
         time.sleep(0.05)
     raise AssertionError(f"version {version} is not in use after {PATIENCE_S:g} s")
+
+
+def start_buyers(folder: Path, *names: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.flows.buyers", str(folder), *names]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
@@ -107,17 +68,15 @@ def test_no_purchase_fails_while_keys_are_rotated(tmp_path: Path, monkeypatch: p
         }
         for name, value in ours.items():
             monkeypatch.setenv(name, value)
-        vault, first = open_vault(Settings(), reader="operator"), new_value()
+        vault, first = open_vault(read_settings(), reader="operator"), new_value()
         vault.put("paid-key", first)
         service.accept(first)
-        results: Any = PROCESSES.Queue()
-        given = server_environment() | ours
-        processes = [start(buy_until_told, given, str(tmp_path), number, results) for number in range(2)]
+        processes = [start_buyers(tmp_path, *names) for names in BUYERS]
         wait_until_in_use(vault, 1)
         rotate_under_load(vault, service, first)
         (tmp_path / "enough").touch()
-        states = [state for _ in processes for state in results.get(timeout=PATIENCE_S)]
-        assert join_all(processes) == [0, 0]
+        states = [state for process in processes for state in json.loads(process.communicate(timeout=PATIENCE_S)[0])]
+        assert [process.returncode for process in processes] == [0, 0]
         assert Counter(states) == {"settled": len(states)}
         assert service.charges == service.requests == len(states)
     on_record = vault.reads(name="paid-key")

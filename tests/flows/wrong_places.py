@@ -14,6 +14,7 @@ from typing import Any
 
 from datasets import redaction
 from datasets.errors import PipelineError
+from datasets.known_secrets import remember_environment
 from datasets.ledger import open_ledger
 from datasets.settings import Settings, read_settings
 from expectations.suites import suite
@@ -53,6 +54,7 @@ def code_of(case: dict[str, Any], folder: Path) -> str:
 def main() -> None:
     folder = Path(sys.argv[1])
     redaction.install()
+    remember_environment(os.environ)
     logging.basicConfig(filename=folder / "all.log", level=logging.DEBUG, force=True)
     given = folder / "given"  # the description itself holds the secret; it is taken away again
     given.mkdir()
