@@ -225,6 +225,7 @@ def away(house: House, flock: Flock) -> None:
         "PREFECT_API_AUTH_STRING": f"anna:{flock.new('Prefect auth')}",
     }
     assert house.run(*order(house, 41), "--json", more=server).returncode != 0
+    assert buy(house, 42, STILLMOTION_PLACE_SERVICE=flock.new("service")) == "service_missing"
 
 
 def wrong_places(house: House, flock: Flock) -> None:
@@ -257,7 +258,6 @@ def wrong_settings(flock: Flock) -> list[dict[str, object]]:
             {"S3_ENDPOINT": f"http://anna:{web('endpoint')}@{NOBODY}"},
             {"DASK_ADDRESS": f"tcp://anna:{web('dask')}@{NOBODY}"},
             {"LINEAGE_URL": f"ftp://anna:{web('sink')}@{NOBODY}/"},
-            {"PLACE_SERVICE": flock.new("service")},
             ledger(f"postgresql://app@{NOBODY}/books?password={web('ledger query')}"),
             ledger(f"postgresql://app:{web('ledger port')}@{NOBODY}:{web('port')}/books"),
             ledger(f"postgresql+asyncpg://app:{web('driver')}@{NOBODY}/books"),
