@@ -1,12 +1,9 @@
 """Canaries: secrets that can be told from everything else, and the search for them in every byte of a folder."""
 
 import base64
-import json
 import uuid
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 ODD = "/+\"\\&<=%'"  # what JSON, HTML and URLs write in another way, and a header takes
 
@@ -43,22 +40,6 @@ def _base64_inside(data: bytes, offset: int) -> bytes:
     """The signs of a base64 text that these bytes alone decide, ``offset`` bytes after a group of three."""
     lead, rest = base64.b64encode(b"\0" * offset + data), (offset + len(data)) % 3
     return lead[4 if offset else 0 : -4 if rest else None]
-
-
-def spellings(value: str) -> dict[str, bytes]:
-    """A value as texts of many kinds hold it."""
-    data = value.encode()
-    return {
-        "plain": data,
-        "JSON": json.dumps(value)[1:-1].encode(),
-        "base64": base64.b64encode(data),
-        "base64 for URLs": base64.urlsafe_b64encode(data),
-        "base64 of two": base64.b64encode(b"anna:" + data)[8:-8],
-        "URL": quote(value, safe="").encode(),
-        "form": quote_plus(value).encode(),
-        "HTML": escape(value).encode(),
-        "hexadecimal": data.hex().encode(),
-    }
 
 
 def files_of(folders: Iterable[Path]) -> list[Path]:
