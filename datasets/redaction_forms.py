@@ -35,9 +35,9 @@ class Known:
             longest_first = sorted(self._values, key=len, reverse=True)
             self._pattern = re.compile("|".join(self._values[each] for each in longest_first))
 
-    def sub(self, text: str) -> str:
-        """The text with a mask for every value."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+    def sub(self, text: str, mask: str = MASK) -> str:
+        """The text with a mask, of no backslashes, for every value."""
+        return text if self._pattern is None else self._pattern.sub(mask, text)
 
 
 def forms(value: str) -> list[str]:

@@ -1,17 +1,21 @@
 """Settings from the environment (``STILLMOTION_*``) and ``.env``, read once at the edge and handed down as values."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from datasets.errors import SettingsError
 from datasets.identity import TENANT
+from datasets.known_secrets import remember_addresses, remember_environment
 
 MEBIBYTE = 1 << 20
+ADDRESSES = ("ledger_url", "ledger_owner_url", "lineage_url", "weights_mirror")  # may hold a login
 
 
 class Settings(BaseSettings):
@@ -33,15 +37,19 @@ class Settings(BaseSettings):
     s3_path_style: bool = Field(default=False, description="Whether buckets are paths rather than host names.")
     ledger_url: str = Field(
         default="",
+        repr=False,
         description="SQLAlchemy URL of the ledger; empty: a SQLite file beside the local storage root.",
     )
     ledger_owner_url: str = Field(
         default="",
+        repr=False,
         description="On PostgreSQL, the role that owns the ledger's tables: brings them up to date, lets the other in.",
     )
     tenant: str = Field(default="default", description="Whose work this is; kept apart from everybody else's.")
     weights_dir: Path | None = Field(default=None, description="Folder with the model authors' weight files.")
-    weights_mirror: str | None = Field(default=None, description="fsspec URL of a mirror of the weight files.")
+    weights_mirror: str | None = Field(
+        default=None, repr=False, description="fsspec URL of a mirror of the weight files."
+    )
     dask_address: str | None = Field(default=None, description="Scheduler of an existing Dask cluster.")
     workers: int = Field(default=1, ge=1, le=256, description="Worker processes; 1 works inside the process itself.")
     memory_limit_mb: int | None = Field(
@@ -56,10 +64,13 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=15.0, ge=1, description="How long a silent holder keeps an output to itself.")
     lineage_url: str = Field(
         default="",
+        repr=False,
         description="HTTP address that takes OpenLineage events, as Marquez does; empty: a file in the storage.",
     )
     place_service: str = Field(
-        default="", description="The paid image service: name of a saved Prefect block, or path of a JSON file."
+        default="",
+        repr=False,
+        description="The paid image service: name of a saved Prefect block, or path of a JSON file.",
     )
     paid_calls: int = Field(default=8, ge=1, le=64, description="Calls to a paid service that may be on their way.")
     service_patience_s: float = Field(
@@ -71,6 +82,7 @@ class Settings(BaseSettings):
     )
     gates: dict[str, dict[str, dict[str, Any] | None]] = Field(
         default_factory=dict,
+        repr=False,
         description="JSON: what this tenant's gates want different, by gate and expectation.",
     )
     signing_key: Path | None = Field(
@@ -83,6 +95,13 @@ class Settings(BaseSettings):
     def _lineage_url_is_http(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("give an http:// or https:// address")
+        return value
+
+    @field_validator("storage_root", "s3_endpoint", "dask_address")
+    @classmethod
+    def _no_login_in_address(cls, value: str | None) -> str | None:
+        if value and "@" in urlsplit(value).netloc:
+            raise ValueError("leave the login out of the address")
         return value
 
     @field_validator("tenant")
@@ -117,11 +136,17 @@ def read_settings(**overrides: object) -> Settings:
         SettingsError: A value is out of its bounds; the message names the variable.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    remember_environment(os.environ)
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # checked by pydantic itself
+        settings = Settings(**given)  # type: ignore[arg-type]  # checked by pydantic itself
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
+        first = error.errors(include_input=False, include_context=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else ""
         raise SettingsError(
-            f"the setting STILLMOTION_{name} does not hold: {first['msg']} (got {first['input']!r})", setting=name
-        ) from error
+            f"the setting STILLMOTION_{name} does not hold: {first['msg']}; what it says is not repeated here",
+            setting=name,
+        ) from None
+    except UnreadableError as error:  # its text names the field, its cause holds the value
+        raise SettingsError(f"a setting is no JSON: {error}; what it says is not repeated here") from None
+    remember_addresses(getattr(settings, name) for name in ADDRESSES)
+    return settings

@@ -23,7 +23,7 @@ Level = Literal["warn", "stop"]
 class Threshold(BaseModel):
     """One expectation on one measure of every item."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     measure: str = Field(description="Column of the measures table.")
     min: float | None = Field(default=None, allow_inf_nan=False, description="Smallest value that is right.")
     max: float | None = Field(default=None, allow_inf_nan=False, description="Largest value that is right.")

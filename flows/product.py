@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from datasets.redaction import install, scrubbing
 from datasets.settings import Settings, read_settings
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
 from flows.items import plan_item, process_item, stages_of
@@ -30,7 +31,9 @@ def product(order: ProductOrder) -> State[Any]:
         A state that holds the ``RunSummary``: completed when everything was delivered or stopped on purpose, failed
         when an item failed.
     """
-    return final_state(run_product(order, read_settings()))
+    install()
+    with scrubbing():  # Prefect keeps an error's text
+        return final_state(run_product(order, read_settings()))
 
 
 def run_product(order: ProductOrder, settings: Settings) -> RunSummary:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from datasets.errors import PipelineError
 from datasets.notices import Notice
+from datasets.redaction import redact, redact_all
 from flows.sums import Money
 from tasks.encoding import Published
 from tasks.ends import NotDeliveredError
@@ -30,6 +31,11 @@ class Reason:
     message: str
     facts: dict[str, object]
     level: str
+
+    def __post_init__(self) -> None:
+        """What is said of an item goes into reports, ledger, events and the server: no secret goes with it."""
+        object.__setattr__(self, "message", redact(self.message))
+        object.__setattr__(self, "facts", redact_all(self.facts))
 
     @classmethod
     def of_notice(cls, notice: Notice) -> "Reason":

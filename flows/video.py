@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from datasets.redaction import install, scrubbing
 from datasets.settings import Settings, read_settings
 from flows.bands import BANDS, BandedProgress
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
@@ -35,7 +36,9 @@ def video(order: VideoOrder) -> State[Any]:
         A state that holds the ``RunSummary``: completed when everything was delivered or stopped on purpose, failed
         when a clip failed.
     """
-    return final_state(run_video(order, read_settings()))
+    install()
+    with scrubbing():  # Prefect keeps an error's text
+        return final_state(run_video(order, read_settings()))
 
 
 def run_video(order: VideoOrder, settings: Settings) -> RunSummary:

@@ -6,7 +6,9 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from datasets.errors import ModelUnknownError, SettingsError
+from datasets.known_secrets import told_block
 from datasets.object_store import s3_options
+from datasets.redaction import remember
 from model_blocks.registry import Purpose
 
 
@@ -70,7 +72,10 @@ class ObjectStore(Block):
 
 
 def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
+    if secret is None:
+        return None
+    remember(secret.get_secret_value())
+    return secret.get_secret_value()
 
 
 def load_object_store(name: str) -> dict[str, Any]:
@@ -81,11 +86,10 @@ def load_object_store(name: str) -> dict[str, Any]:
     """
     try:
         block = ObjectStore.load(name)
-    except ValueError as error:
+    except ValueError:
         raise SettingsError(
-            f"there is no saved object store called {name!r}; save one as a block of type "
-            f"{ObjectStore._block_type_slug} in the Prefect UI, or clear STILLMOTION_STORAGE_BLOCK",
-            name=name,
-        ) from error
+            f"there is no saved object store called {told_block(name)}; save one as a block of type "
+            f"{ObjectStore._block_type_slug} in the Prefect UI, or clear STILLMOTION_STORAGE_BLOCK"
+        ) from None
     assert isinstance(block, ObjectStore)
     return block.options()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datasets.errors import DiskTooSmallError, NotFoundError, StorageUnavailableError
+from datasets.known_secrets import shown_address
 from datasets.storage import PART, write_atomically
 from model_blocks.registry import ModelFacts
 from model_blocks.weight_errors import WeightsDigestError, WeightsMissingError, WeightsUnreachableError
@@ -131,7 +132,7 @@ def _fetch_once(facts: ModelFacts, url: str, path: Path, progress: Progress, opt
         return
     with open_source(url, offset=offset, version=version, options=options) as body:
         _refuse_other_size(facts, url, body, path)
-        write_atomically(_note(path), json.dumps({"url": url, "version": body.version}).encode())
+        write_atomically(_note(path), json.dumps({"url": shown_address(url), "version": body.version}).encode())
         with _opened(part, body.offset) as stream:
             for block in body.blocks:
                 _write(stream, block, part)
@@ -172,7 +173,7 @@ def _resumable(facts: ModelFacts, url: str, path: Path) -> tuple[int, str]:
         note = json.loads(_note(path).read_text())
     except (FileNotFoundError, ValueError):
         return 0, ""
-    same = note.get("url") == url
+    same = note.get("url") == shown_address(url)
     if facts.sha256 is not None:  # whatever is put together, its digest is compared in the end
         return size, note["version"] if same else ""
     return (size, note["version"]) if same and note["version"] else (0, "")
@@ -182,8 +183,9 @@ def _refuse_other_size(facts: ModelFacts, url: str, body: Body, path: Path) -> N
     if facts.bytes is not None and body.total not in (None, facts.bytes):
         _remove_part(path)
         raise WeightsDigestError(
-            f"{url} offers {body.total} bytes, the published file of {facts.name} has {facts.bytes}; nothing was kept",
-            url=url,
+            f"{shown_address(url)} offers {body.total} bytes, the published file of {facts.name} has {facts.bytes}; "
+            "nothing was kept",
+            url=shown_address(url),
             expected=facts.bytes,
             found=body.total,
         )
@@ -200,17 +202,17 @@ def _publish(facts: ModelFacts, path: Path, url: str) -> Pulled:
     if facts.sha256 not in (None, digest):
         _remove_part(path)
         raise WeightsDigestError(
-            f"what came from {url} has the digest {digest}, the published one of {facts.name} is {facts.sha256}; "
-            "it was removed; try again, and check the mirror if there is one",
-            url=url,
+            f"what came from {shown_address(url)} has the digest {digest}, the published one of {facts.name} is "
+            f"{facts.sha256}; it was removed; try again, and check the mirror if there is one",
+            url=shown_address(url),
             expected=facts.sha256,
             found=digest,
         )
     if facts.sha256 is None:
-        record_digest(path, digest, url)
+        record_digest(path, digest, shown_address(url))
     _part(path).replace(path)
     _remove_part(path)
-    return Pulled(path, digest, facts.sha256 is not None, url)
+    return Pulled(path, digest, facts.sha256 is not None, shown_address(url))
 
 
 def _remove_part(path: Path) -> None:

@@ -9,8 +9,9 @@ from prefect.blocks.core import Block
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from datasets.errors import SettingsError
+from datasets.known_secrets import told_block
 from model_blocks.adapters.adapter import PaidAdapter
-from model_blocks.adapters.declaration import declared
+from model_blocks.adapters.declaration import NAME, declared
 from model_blocks.adapters.generate_content import generate_content
 from model_blocks.adapters.generic_http import generic_http
 
@@ -31,7 +32,9 @@ class ServiceFacts(BaseModel):
 
     kind: Kind = Field(description="How it is spoken to: Google's generateContent, or a described HTTP form.")
     credential: str | None = Field(
-        default=None, description="Name of its key, kept by `stillmotion secrets set`; empty: it needs none."
+        default=None,
+        pattern=f"^{NAME.pattern}$",  # as the vault has it: a key that was pasted here hardly fits
+        description="Name of its key, kept by `stillmotion secrets set`; empty: it needs none.",
     )
     declaration: dict[str, Any] = Field(description="Price, keys, look-up, deadlines; see the service declaration.")
     model: str = Field(default="", description="generateContent: the service's name of the model.")
@@ -113,11 +116,10 @@ def _from_file(path: Path) -> Mapping[str, Any]:
 def _from_block(name: str) -> Mapping[str, Any]:
     try:
         block = PaidServiceBlock.load(name)
-    except ValueError as error:
+    except ValueError:
         raise ServiceMissingError(
-            f"there is no saved paid service called {name!r}; save one as a block of type "
+            f"there is no saved paid service called {told_block(name)}; save one as a block of type "
             f"{PaidServiceBlock._block_type_slug} in the Prefect UI, or set STILLMOTION_PLACE_SERVICE to a JSON file",
-            name=name,
-        ) from error
+        ) from None
     assert isinstance(block, PaidServiceBlock)
     return block.facts

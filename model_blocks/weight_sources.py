@@ -10,7 +10,9 @@ from urllib.parse import quote
 import httpx
 
 from datasets.errors import NotFoundError, SettingsError
+from datasets.known_secrets import shown_address
 from datasets.object_store import S3, open_filesystem, service_errors
+from datasets.redaction import redact
 from model_blocks.weight_errors import WeightsUnreachableError
 
 BLOCK_BYTES = 1 << 18
@@ -64,6 +66,7 @@ def open_source(url: str, *, offset: int, version: str, options: Mapping[str, An
         SettingsError: No package for such an address.
     """
     failures: tuple[type[Exception], ...] = (httpx.HTTPError, *service_errors(url))
+    told = shown_address(url)
     try:
         if url.startswith(("http://", "https://")):
             with _open_http(url, offset, version) as body:
@@ -72,15 +75,15 @@ def open_source(url: str, *, offset: int, version: str, options: Mapping[str, An
             with _open_file(url, offset, version, options or {}) as body:
                 yield body
     except FileNotFoundError as error:
-        raise NotFoundError(f"{url} is not there", url=url) from error
+        raise NotFoundError(f"{told} is not there", url=told) from error
     except failures as error:
         raise WeightsUnreachableError(
-            f"{url} broke off or could not be reached ({type(error).__name__}: {error}); "
+            f"{told} broke off or could not be reached ({type(error).__name__}: {redact(str(error))}); "
             "the same command goes on there",
-            url=url,
+            url=told,
         ) from error
     except (ImportError, httpx.InvalidURL, ValueError) as error:
-        raise SettingsError(f"{url} cannot be opened: {error}", url=url) from error
+        raise SettingsError(f"{told} cannot be opened: {redact(str(error))}", url=told) from error
 
 
 @contextmanager
@@ -95,7 +98,8 @@ def _open_http(url: str, offset: int, version: str) -> Iterator[Body]:
         if answer.status_code in ABSENT:
             raise FileNotFoundError(url)
         if url.startswith("https://") and answer.url.scheme != "https":
-            raise SettingsError(f"{url} leads to {answer.url}, which anybody on the way could alter", url=url)
+            told = shown_address(url), shown_address(str(answer.url))
+            raise SettingsError(f"{told[0]} leads to {told[1]}, which anybody on the way could alter", url=told[0])
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
             with _open_http(url, 0, "") as body:  # the file there is no longer than what is here
                 yield body

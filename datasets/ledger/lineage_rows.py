@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, func, select, update
 
 from datasets.ledger import tables
 from datasets.ledger.upserts import insert_new
+from datasets.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class LineageRows:
 
     def mark_undelivered(self, event_id: str, error: str) -> None:
         """Note that a sink did not take an event, and why; it stays where it is."""
-        self._change_event(event_id, last_error=error)
+        self._change_event(event_id, last_error=redact(error))
 
     def _change_event(self, event_id: str, **values: object) -> None:
         table = tables.outbox

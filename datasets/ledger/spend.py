@@ -37,6 +37,7 @@ from datasets.ledger.spend_rows import COLUMNS, UNHELD, PurchaseRows, day_of, wr
 from datasets.ledger.spend_summary import Grouping, Summary
 from datasets.ledger.spend_tables import purchases
 from datasets.ledger.tables import json_ready
+from datasets.redaction import redact_all
 
 Clock = Callable[[], datetime]
 
@@ -135,7 +136,7 @@ class SpendSession:
             PurchaseStateError: It is neither an intent nor sent.
         """
         row = self._mine(purchase)
-        error = {"error_code": code, "error_facts": json_ready(facts or {})}
+        error = {"error_code": code, "error_facts": redact_all(json_ready(facts or {}))}
         if row.sendings <= 1:
             return self._rows.free(row, "failed_free", **error)
         doubt = self._rows.move(row, "unknown", held_micro_usd=row.price_micro_usd, **error)
@@ -149,7 +150,7 @@ class SpendSession:
             PurchaseLostError: Somebody else has it by now.
             PurchaseStateError: It is not sent.
         """
-        error = {"error_code": code, "error_facts": json_ready(facts or {})}
+        error = {"error_code": code, "error_facts": redact_all(json_ready(facts or {}))}
         return self._rows.move(self._mine(purchase), "unknown", **error)
 
     def let_go(self, purchase: Purchase) -> Purchase:
@@ -190,7 +191,7 @@ class SpendSession:
             return self._resolve_charged(row, outcome)
         if isinstance(outcome, NotCharged):
             return self._resolve_free(row, outcome)
-        evidence = {"error_facts": json_ready(outcome.evidence)} if outcome.evidence else {}
+        evidence = {"error_facts": redact_all(json_ready(outcome.evidence))} if outcome.evidence else {}
         return self._rows.change(row, looked_up_at=self._rows.now, **evidence)
 
     def attach_response(self, purchase_key: str, response: Response) -> Purchase:
@@ -333,7 +334,7 @@ class SpendSession:
 
     def _resolve_free(self, row: Purchase, outcome: NotCharged) -> Purchase:
         if row.state == "unknown":
-            evidence = {"error_facts": json_ready(outcome.evidence)} if outcome.evidence else {}
+            evidence = {"error_facts": redact_all(json_ready(outcome.evidence))} if outcome.evidence else {}
             return self._rows.free(row, "void", **evidence)
         self._rows.move_money(row, released=row.held_micro_usd, spent=0)
         return self._rows.change(row, held_micro_usd=0)

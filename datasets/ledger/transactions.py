@@ -8,6 +8,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from datasets.errors import StorageUnavailableError
+from datasets.redaction import redact
 
 READ_ONLY = "ledger_read_only"  # execution option of a connection that only reads
 DURABLE = "ledger_durable"  # execution option of a connection whose commit is on the disk before it returns
@@ -52,10 +53,10 @@ def _bind(connection: Connection, tenant: str, read_only: bool) -> None:
 
 
 def shown(engine: Engine) -> str:
-    """The address of the database without its password."""
-    return engine.url.render_as_string(hide_password=True)
+    """The address of the database without its password, and without options, which may hold one."""
+    return engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 def cause(error: Exception) -> str:
     """What the database's driver said, on one line."""
-    return " ".join(str(getattr(error, "orig", None) or error).split())
+    return redact(" ".join(str(getattr(error, "orig", None) or error).split()))

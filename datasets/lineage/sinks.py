@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.errors import RetryableError
+from datasets.known_secrets import shown_address
+from datasets.redaction import redact
 from datasets.storage import Storage
 
 EVENTS = "events/openlineage.ndjson"
@@ -48,7 +50,7 @@ class FileSink:
 class HttpSink:
     """Events posted one by one, as Marquez and other OpenLineage services take them."""
 
-    url: str
+    url: str = field(repr=False)  # may hold a login
 
     @contextmanager
     def opened(self, timeout_s: float) -> Iterator[Send]:
@@ -61,8 +63,9 @@ class HttpSink:
                 try:
                     status = client.post(self.url, content=line, headers=headers).status_code
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    raise SinkAwayError(f"{self.url} cannot be reached: {error}; it is tried again later") from error
-                _check(status, self.url)
+                    told = f"{shown_address(self.url)} cannot be reached: {redact(str(error))}; it is tried again later"
+                    raise SinkAwayError(told) from error
+                _check(status, shown_address(self.url))
 
             yield send
 

@@ -13,6 +13,7 @@ import click
 
 from datasets import redaction
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
+from datasets.known_secrets import remember_environment
 from deployments.cli.checking import check, quarantine, release
 from deployments.cli.inspecting import report, runs, show
 from deployments.cli.keys import keys
@@ -52,6 +53,7 @@ def entry() -> None:
     """Run the command line and leave with its exit status. A user sees sentences, never a traceback."""
     share_freed_memory()
     redaction.install()
+    remember_environment(os.environ)
     interruption = _Interruption()
     signal.signal(signal.SIGINT, interruption)
     signal.signal(signal.SIGTERM, interruption)

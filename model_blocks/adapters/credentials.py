@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pydantic import SecretStr
 
 from datasets.errors import SettingsError
+from datasets.redaction import remember
+from datasets.redaction_forms import Known
 
 HIDDEN = "**********"
 SHORTEST = 8  # signs; a shorter key might stand in an image by chance, and is none anyway
@@ -40,6 +43,7 @@ class Credential:
                 "beyond ASCII; set it anew without quotes and line ends",
                 header=self.header,
             )
+        remember(value)
         return secret
 
     def on_the_wire(self, secret: SecretStr) -> tuple[bytes, bytes]:
@@ -49,8 +53,24 @@ class Credential:
 
 def redact(text: str, secret: SecretStr | None) -> str:
     """The text without the key: a service may repeat it in what it says."""
-    return text.replace(secret.get_secret_value(), HIDDEN) if secret is not None else text
+    return _known(secret.get_secret_value()).sub(text, HIDDEN) if secret is not None else text
 
 
 def redact_bytes(content: bytes, secret: SecretStr | None) -> bytes:
+    """The bytes without the key as it is: quick enough for a picture of any size."""
     return content.replace(secret.get_secret_value().encode(), HIDDEN.encode()) if secret is not None else content
+
+
+def redact_document(content: bytes, secret: SecretStr | None) -> bytes:
+    """Bytes that are no picture without the key in any spelling."""
+    if secret is None:
+        return content
+    found = _known(secret.get_secret_value()).sub(content.decode("latin-1"), HIDDEN)  # a key is ASCII
+    return found.encode("latin-1")
+
+
+@lru_cache(maxsize=8)
+def _known(value: str) -> Known:
+    known = Known()
+    known.add(value)
+    return known

@@ -1,5 +1,6 @@
 """What a paid service promises: prices, keys, look-up, deadlines. Everything that decides about money stands here."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from datasets.errors import SettingsError
 
 KEY_MARGIN = 0.9  # share of the key window in which a key is sent again: it must arrive before the service forgets it
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -31,7 +33,7 @@ class ServiceDeclaration(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$", description="Name in ledger, breaker and messages.")
+    name: str = Field(pattern=f"^{NAME.pattern}$", description="Name in ledger, breaker and messages.")
     version: str = Field(
         min_length=1, max_length=64, description="Of adapter and model together; part of what is bought."
     )
@@ -108,4 +110,6 @@ def declare_service(facts: Mapping[str, Any]) -> ServiceDeclaration:
     Raises:
         SettingsError: It does not hold.
     """
-    return declared(ServiceDeclaration, facts, what=f"the paid service {facts.get('name', '')!r}")
+    name = facts.get("name")
+    named = f" {name!r}" if isinstance(name, str) and NAME.fullmatch(name) else ""  # what is no name may be a secret
+    return declared(ServiceDeclaration, facts, what=f"the paid service{named}")

@@ -1,5 +1,6 @@
 """One HTTP exchange: one connection, one request, one reply, one deadline. No retry, no redirect, no proxy."""
 
+import logging
 import ssl
 from collections.abc import Callable
 from functools import cache
@@ -8,7 +9,8 @@ import httpcore
 import httpx
 from pydantic import SecretStr
 
-from model_blocks.adapters.credentials import Credential, redact, redact_bytes
+from datasets.redaction import RedactingFilter
+from model_blocks.adapters.credentials import Credential, redact, redact_bytes, redact_document
 from model_blocks.adapters.network import TimedBackend
 from model_blocks.adapters.outcomes import Broken, BrokenKind, Reply, WireRequest
 
@@ -19,6 +21,13 @@ ALWAYS = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "s
 def trusted_authorities() -> ssl.SSLContext:
     """The usual authorities, or an operator's own by SSL_CERT_FILE."""
     return httpx.create_ssl_context()
+
+
+@cache
+def _watch_what_httpcore_says() -> None:
+    """Have its records redacted whoever listens: they hold the headers of replies, and a service may repeat a key."""
+    for name in ("connection", "http11"):
+        logging.getLogger(f"httpcore.{name}").addFilter(RedactingFilter())
 
 
 def exchange(
@@ -41,6 +50,7 @@ def exchange(
         remaining: Seconds that are left.
         limit_bytes: The reply is read up to this size.
     """
+    _watch_what_httpcore_says()
     backend = TimedBackend(remaining)
     status: int | None = None
     try:
@@ -90,7 +100,8 @@ def _lower(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
 def _without(secret: SecretStr | None, reply: Reply) -> Reply:
     """The reply without the key, should the service repeat it."""
     headers = {name: redact(value, secret) for name, value in reply.headers.items()}
-    return Reply(reply.status, headers, redact_bytes(reply.body, secret), reply.whole)
+    clean = redact_bytes if 200 <= reply.status < 300 else redact_document
+    return Reply(reply.status, headers, clean(reply.body, secret), reply.whole)
 
 
 def _broken(error: Exception, sent: int, status: int | None) -> Broken:

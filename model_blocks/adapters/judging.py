@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import SecretStr
 
 from model_blocks.adapters.adapter import PaidAdapter
-from model_blocks.adapters.credentials import redact
+from model_blocks.adapters.credentials import redact, redact_document
 from model_blocks.adapters.declaration import ServiceDeclaration
 from model_blocks.adapters.outcomes import Broken, FailedFree, Reading, Reply, Settled, Unknown
 from model_blocks.adapters.reply_form import plain, unreadable
@@ -54,7 +54,7 @@ def settled(reading: Reading, declaration: ServiceDeclaration, *, units: int, se
     """A reading as a charge."""
     named = reading.charged_micro_usd
     return Settled(
-        content=reading.content,
+        content=reading.content if reading.fault is None else redact_document(reading.content, secret),
         media_type=redact(reading.media_type, secret),
         reference=redact(reading.reference, secret) if reading.reference is not None else None,
         charged_micro_usd=declaration.price_of(units) if named is None else named,

@@ -4,6 +4,7 @@ import base64
 import binascii
 import email.parser
 import email.policy
+import html
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import time
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from tests.services.paid_books import Answer
 from tests.services.paid_image import PAINTS, make_image
@@ -53,6 +54,9 @@ class PaidHandler(BaseHTTPRequestHandler):
         if self.path == "/schedule":
             self.core.schedule.extend(json.loads(body))
             self._json(200, {"waiting": len(self.core.schedule)})
+        elif self.path == "/accepted":
+            self.core.accepted = frozenset(json.loads(body))
+            self._json(200, {"accepted": len(self.core.accepted)})
         elif GOOGLE.fullmatch(self.path) or self.path in ("/v1/images", "/v1/edits"):
             self._paid(body)
         else:
@@ -62,10 +66,10 @@ class PaidHandler(BaseHTTPRequestHandler):
         """The service says nothing about its requests."""
 
     def _paid(self, body: bytes) -> None:
-        from tests.services.paid_service import API_KEY, BEFORE, KEY_HEADER
+        from tests.services.paid_service import BEFORE, KEY_HEADER
 
-        if API_KEY not in (self.headers.get("x-goog-api-key"), self.headers.get("Authorization", "")[7:]):
-            self._json(401, {"error": {"code": 401, "message": "who are you?"}})
+        if self._given_key() not in self.core.accepted:
+            self._json(401, {"error": {"code": 401, "message": f"who are you? {_spelled(self._given_key())}"}})
             return
         fault = self.core.next_fault()
         key = self.headers.get(KEY_HEADER)
@@ -81,6 +85,9 @@ class PaidHandler(BaseHTTPRequestHandler):
             self._json(400, {"error": {"code": 400, "message": "the request cannot be read"}})
             return
         self._answer(answer, fault)
+
+    def _given_key(self) -> str:
+        return self.headers.get("x-goog-api-key") or self.headers.get("Authorization", "")[7:]
 
     def _order(self, body: bytes) -> Order:
         """Prompt and picture of a request in any form."""
@@ -126,9 +133,7 @@ class PaidHandler(BaseHTTPRequestHandler):
 
     def _error(self, status: int, fault: dict[str, Any]) -> dict[str, Any]:
         """An error that repeats the caller's key, as some services do."""
-        said = (
-            f"{fault['kind']}; your key was {self.headers.get('x-goog-api-key') or self.headers.get('Authorization')}"
-        )
+        said = f"{fault['kind']}; your key was {self._given_key()}, {_spelled(self._given_key())}"
         details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": fault.get("delay")}]
         return {"error": {"code": status, "message": said, "details": details if "delay" in fault else []}}
 
@@ -154,7 +159,7 @@ class PaidHandler(BaseHTTPRequestHandler):
         if kind == "garbage":
             body = b"\x00\xff{]" + body[:40]
         if kind == "echo":
-            body = json.dumps(dict(self.headers.items())).encode()
+            body = json.dumps({**self.headers, "spelled": _spelled(self._given_key())}).encode()
         headers = {"X-Reference": answer.reference, "X-Price": str(self.core.rules.price_micro_usd)}
         if answer.replayed:
             headers["Idempotent-Replayed"] = "true"
@@ -224,10 +229,17 @@ class PaidHandler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, media_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": media_type, "Content-Length": str(len(body)), **(headers or {})}.items():
+        said = {"Content-Type": media_type, "Content-Length": str(len(body)), "X-Your-Key": self._given_key()}
+        for name, value in {**said, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+
+def _spelled(key: str) -> str:
+    """A key in the spellings in which logs and traces of services hold it."""
+    basic = base64.b64encode(f"anna:{key}".encode()).decode()
+    return f"Basic {basic} {quote(key, safe='')} {html.escape(key)} {key.encode().hex()}"
 
 
 def _multipart(content_type: str, body: bytes) -> Order:

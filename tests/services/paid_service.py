@@ -9,11 +9,13 @@ writes is its address. In a thread: ``with serve(folder, Rules(...)) as service`
     GET  /v1/requests/KEY                        what became of a key, if look-ups are offered
     GET  /charges, /usage.json, /usage.csv       its books
     POST /schedule                               a JSON list of faults for the next paid requests
+    POST /accepted                               a JSON list of the keys that are let in from now on
 
 A fault is ``{"kind": ..., "seconds": ..., "retry_after": ...}``. Before charging: ``unavailable`` (503), ``too_many``
 (429), ``timeout_before``, ``reset_before``, ``error_before`` (500), ``bad_request`` (400), ``redirect``, ``blocked``.
 After charging: ``timeout_after``, ``reset_after``, ``error_after`` (500), ``drip`` and ``drip_headers`` (a byte every
-``seconds``), ``garbage``, ``echo`` (the headers it got), ``not_an_image``, ``withheld``, ``huge``, ``cut``.
+``seconds``), ``garbage``, ``echo`` (the headers it got, and the key in other spellings), ``not_an_image``,
+``withheld``, ``huge``, ``cut``.
 ``ok`` is none. A way to treat the product (see ``paid_image``) is charged and answered, for this one request.
 """
 
@@ -90,6 +92,7 @@ class Core:
     rules: Rules
     books: Books
     schedule: deque[dict[str, Any]] = field(default_factory=deque)
+    accepted: frozenset[str] = frozenset({API_KEY})
     stopping: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -115,6 +118,10 @@ class Service:
         """Faults for the next paid requests, first come, first served."""
         listed = [{"kind": fault} if isinstance(fault, str) else fault for fault in faults]
         httpx.post(f"{self.url}/schedule", json=listed, trust_env=False).raise_for_status()
+
+    def accept(self, *keys: str) -> None:
+        """Let these keys in from now on, and no others."""
+        httpx.post(f"{self.url}/accepted", json=keys, trust_env=False).raise_for_status()
 
     @property
     def totals(self) -> dict[str, Any]:
