@@ -25,7 +25,7 @@ def buy_all(name: str, folder: str) -> list[str]:
     ledger = open_ledger(settings.ledger)
     storage = open_storage(settings.storage_root, settings.tenant)
     service = open_service(settings, ledger, name)
-    states = []
+    states = list[str]()
     while not Path(folder, "enough").exists():
         number = len(states)
         declaration = service.adapter.declaration
