@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["STAMINA_TESTING"] = "1"
 for name in [name for name in os.environ if name.startswith("STILLMOTION_") and name not in KEPT]:
     del os.environ[name]
+
+# A slow moment of the machine says nothing about the code.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

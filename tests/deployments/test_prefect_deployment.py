@@ -46,7 +46,14 @@ def test_the_parameters_make_a_form_with_descriptions_and_bounds() -> None:
     order = schema["definitions"]["ProductOrder"]["properties"]
     assert all(field.get("description") for field in order.values())
     assert order["purpose"]["enum"] == ["commercial", "research", "personal"]
-    assert schema["definitions"]["RecipeName"]["enum"] == ["cutout", "packshot", "enlarge", "thumbnails", "complete"]
+    assert schema["definitions"]["RecipeName"]["enum"] == [
+        "cutout",
+        "packshot",
+        "enlarge",
+        "thumbnails",
+        "complete",
+        "hero",
+    ]
 
 
 class FlowRun:

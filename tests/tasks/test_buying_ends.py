@@ -12,6 +12,7 @@ import pytest
 from datasets.assets import asset_path
 from datasets.errors import StorageUnavailableError
 from datasets.ledger import Look, month_scope, run_scope
+from datasets.ledger.looks import SIDE
 from datasets.ledger.spend import SpendSession
 from datasets.storage import Storage
 from model_blocks.adapters import calling
@@ -235,7 +236,7 @@ def test_what_another_process_is_buying_is_waited_for_and_left_when_that_never_e
 
 
 def a_look(shade: int) -> Look:
-    return Look("ab" * 32, "0123456789abcdef", bytes([shade] * 48))
+    return Look("ab" * 32, "0123456789abcdef", bytes([shade] * (3 * SIDE * SIDE)))
 
 
 def test_the_same_picture_in_other_bytes_is_not_bought(tmp_path: Path) -> None:
