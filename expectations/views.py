@@ -11,6 +11,7 @@ All values are codes 0..255 as float32, whatever the depth; colours are straight
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -231,6 +232,7 @@ def _window_span(start: int, extent: int) -> slice | None:
     return slice(begin, min(begin + WINDOW, start + size))
 
 
+@lru_cache(maxsize=256)  # asked for colours and for alpha of every band, in pictures of the same size
 def area_weights(first_row: int, rows: int, height: int, reduced: int) -> "tuple[int, csr_array[np.float32]]":
     """How much source rows count in averages: the first reduced row they reach, and weights (reduced rows, rows)."""
     from scipy.sparse import csr_array
