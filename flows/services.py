@@ -1,9 +1,9 @@
 """The paid service of a run: found by the settings, its key read from the vault for each call, its circuit shared."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
@@ -11,6 +11,8 @@ from datasets.errors import PipelineError
 from datasets.ledger import Ledger
 from datasets.settings import Settings
 from datasets.vault import Vault, open_vault
+from datasets.vault_errors import SecretMissingError
+from datasets.vault_versions import WARN_AHEAD, due
 from model_blocks.adapters.adapter import PaidAdapter
 from model_blocks.adapters.waiting import Clock
 from model_blocks.services import find_facts, make_service
@@ -62,19 +64,26 @@ def _installed(settings: Settings, run_id: str, noted: Noted | None) -> PaidAdap
 
     facts = find_facts(settings.place_service)
     adapter = make_service(facts, read_secret)
-    if noted is not None:
-        _tell_due(vault, facts, noted)
+    if noted is not None and facts.get("credential"):
+        _look_at_key(vault, str(facts["credential"]), noted)
     return adapter
 
 
-def _tell_due(vault: Vault, facts: Mapping[str, Any], noted: Noted) -> None:
-    """Say in time what is due about the service's own key. What is wrong with it is said by the first call."""
-    name = facts.get("credential")
-    if not name:
-        return
+def _look_at_key(vault: Vault, name: str, noted: Noted) -> None:
+    """Refuse a run whose key is not there before anything is computed for it; say in time what is due about it.
+
+    Raises:
+        SecretMissingError: There is no such credential.
+    """
     try:
-        warnings = vault.due(name=str(name))
+        versions = vault.versions(name)
     except PipelineError:
-        return
-    for warning in warnings:
+        return  # the first call says what is wrong
+    if not versions:
+        raise SecretMissingError(
+            f"the paid service needs the credential {name!r}, which this tenant does not have; keep it with "
+            f"`stillmotion secrets set {name}`",
+            name=name,
+        )
+    for warning in due(versions, datetime.now(UTC), WARN_AHEAD):
         noted(f"{warning.message} [{warning.code}]")

@@ -27,6 +27,7 @@ DEMO_RECIPE = (
 )
 QUIET = {  # Prefect's own console lines would stand between ours; its server still records the run
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # what failed is said at the end, not across the bar
     "PREFECT_LOGGING_EXTRA_LOGGERS": "stillmotion",  # the lines of stages go to the server, too
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
