@@ -20,6 +20,7 @@ from datasets.lineage.events import RunEventFacts
 from datasets.settings import read_settings
 from datasets.storage import open_storage
 from datasets.vault import open_vault
+from datasets.vault_errors import SecretMissingError
 from flows.opening import open_books
 from flows.reconciling import Coverage, apply, compare
 from flows.services import open_service
@@ -355,6 +356,16 @@ def test_the_service_s_own_key_is_warned_of_and_no_other(
     assert len(said) == 1
     assert "'paid-key' is to be rotated by" in said[0] or "'paid-key' was to be rotated by" in said[0]
     assert vault.reads(name="paid-key") == []
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_run_whose_key_is_missing_is_refused_before_anything_is_computed(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLMOTION_MASTER_KEY_FILE", str(tmp_path / "keys" / "master.key"))
+    settings = read_settings(tenant=new_tenant(), place_service=str(described(tmp_path, shop.service, "nobodys-key")))
+    with pytest.raises(SecretMissingError, match=r"secrets set nobodys-key"):
+        open_service(settings, open_ledger(settings.ledger), "run-1", list[str]().append)
 
 
 def _until_due(settings: Any, name: str) -> None:
