@@ -17,11 +17,11 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from datasets.ledger import GateRecord
+from datasets.money import MICRO, digits_of
 from datasets.outputs import OutputPlace
 from expectations.decisions import asked_words
-from flows.money import MICRO
 from flows.money_reporting import read_money
-from flows.report_money import decimals_of, money_rows, usd
+from flows.report_money import money_rows, usd
 from flows.reporting import previews
 from flows.summary import ItemResult, RunSummary, stage_json
 from flows.sums import Money
@@ -136,5 +136,5 @@ def _words(summary: RunSummary) -> str:
 def _cost(money: Money) -> str:
     """Spent and avoided in US dollars, exact to the last digit."""
     spent, avoided = round(money.spent * MICRO), round(money.avoided_net * MICRO)
-    decimals = decimals_of([spent, avoided])
+    decimals = digits_of([spent, avoided])
     return f"Cost: {usd(spent, decimals)} USD, avoided: {usd(avoided, decimals)} USD."

@@ -1,11 +1,10 @@
 """The money of a run: its budget at the start, its sums at the end."""
 
 from datasets.ledger import Ledger, Summary, run_scope
+from datasets.money import MICRO
 from flows.order import Order
 from flows.sums import Money
 from tasks.context import RunContext
-
-MICRO = 1_000_000  # of a US dollar
 
 
 def money_of(summary: Summary) -> Money:

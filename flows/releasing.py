@@ -8,8 +8,8 @@ from typing import Any
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import Ledger, LedgerSession, QuarantineRecord
+from datasets.money import MICRO
 
-MICRO = 1_000_000  # of a US dollar
 SHORTEST_KEY = 6  # hexadecimal digits by which a person may name what is held
 SHOWN_KEY = 12
 KEY = re.compile(rf"[0-9a-f]{{{SHORTEST_KEY},64}}")

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from datasets.money import digits_of
 from flows.gate_words import asked, fault, label, moment_of, observed
-from flows.report_money import decimals_of, usd
+from flows.report_money import usd
 
 TWIN = "not_bought_already"
 MADE_BY = {"intake": "The photograph", "cutout": "The cutout", "upscale": "The enlarged cutout", "place": "The scene"}
@@ -180,7 +181,7 @@ def _waiting(reason: Mapping[str, Any]) -> EndView:
 def _over_budget(facts: Mapping[str, Any], code: str) -> EndView:
     names = {"cap": "Budget", "spent": "Spent of it", "held": "Kept aside", "price": "This picture costs"}
     amounts = {words: int(facts[f"{name}_micro_usd"]) for name, words in names.items()}
-    decimals = decimals_of(amounts.values())
+    decimals = digits_of(amounts.values())
     own = str(facts.get("scope", "")).startswith("run:")
     return EndView(
         "Put off: the budget is used up" if own else "Put off: the month's budget is used up",

@@ -1,11 +1,10 @@
 """The money of a run as the report shows it: exact sums of micro-USD, aligned, each with its reason."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-CENTS = 2  # decimals at least; more where cents would not be exact
-FINEST = 6  # decimals of a micro-USD
+from datasets.money import MICRO, digits_of
+
 AVOIDED_WORDS = {
     "cache_hit": ("From the cache", "bought before and kept"),
     "duplicate": ("Duplicates", "the same picture, bought once"),
@@ -72,7 +71,7 @@ class ReportMoney:
     def decimals(self) -> int:
         """As many as every amount needs, so that they stand below each other."""
         sums = (self.spent, self.reversed, self.guard_cost, self.held, self.unknown, self.cap or 0, self.left or 0)
-        return decimals_of([*sums, *(saving.micro_usd for saving in self.savings)])
+        return digits_of([*sums, *(saving.micro_usd for saving in self.savings)])
 
 
 @dataclass(frozen=True)
@@ -189,16 +188,8 @@ def bar(money: ReportMoney) -> list[Share]:
 
 def usd(micro: int, decimals: int) -> str:
     """An amount in US dollars with a true minus and thousands apart; not rounded if ``decimals`` are enough."""
-    whole, rest = divmod(abs(micro), 1_000_000)
+    whole, rest = divmod(abs(micro), MICRO)
     return ("\N{MINUS SIGN}" if micro < 0 else "") + f"{whole:,}.{f'{rest:06d}'[:decimals]}"
-
-
-def decimals_of(amounts: Iterable[int]) -> int:
-    """The fewest decimals, two at least, with which all amounts are exact."""
-    every = list(amounts)
-    return next(
-        decimals for decimals in range(CENTS, FINEST + 1) if not any(each % 10 ** (FINEST - decimals) for each in every)
-    )
 
 
 def money_rows(money: ReportMoney) -> list[dict[str, object]]:

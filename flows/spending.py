@@ -10,12 +10,11 @@ from typing import Any, Literal, get_args
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import EVERY_MONTH, Budget, Ledger, Purchase, Summary, month_scope, run_scope
 from datasets.ledger.avoided import REASONS
-from datasets.ledger.claims import SENDER_LOST
-from datasets.ledger.leases import is_gone
+from datasets.ledger.claims import SENDER_LOST, is_at_work
+from datasets.money import MICRO
 
 By = Literal["run", "day", "reason", "item"]
 BYS: tuple[By, ...] = get_args(By)
-MICRO = 1_000_000  # micro-USD in a USD
 LARGEST_CAP_USD = 1_000_000_000
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
@@ -187,12 +186,6 @@ def open_purchases(ledger: Ledger, tenant: str) -> list[OpenPurchase]:
     return sorted(opened, key=lambda one: one.since)
 
 
-def is_at_work(purchase: Purchase, now: datetime) -> bool:
-    """Whether a process that lives, as far as is known here, goes on with the purchase."""
-    holder, end = purchase.holder, purchase.lease_expires_at
-    return holder is not None and end is not None and end > now and not is_gone(holder)
-
-
 def _remedy(purchase: Purchase) -> str:
     if is_at_work(purchase, datetime.now(UTC)):
         return "a process is at it; wait for its end"
@@ -206,22 +199,6 @@ def _remedy(purchase: Purchase) -> str:
 
 
 # documents
-
-
-def usd(micro_usd: int, digits: int = 6) -> str:
-    """US dollars as exact decimal text with so many digits after the point, rounding nothing away of six.
-
-    >>> usd(39_000, 3), usd(-1_500_000, 2), usd(1)
-    ('0.039', '-1.50', '0.000001')
-    """
-    sign, amount = "-" if micro_usd < 0 else "", abs(micro_usd)
-    fraction = f"{amount % MICRO:06d}"
-    return f"{sign}{amount // MICRO}.{fraction[: max(digits, digits_of(micro_usd))]}"
-
-
-def digits_of(micro_usd: int) -> int:
-    """How many digits after the point an amount needs, two at least."""
-    return max(2, len(f"{abs(micro_usd) % MICRO:06d}".rstrip("0")))
 
 
 def money_document(amounts: Mapping[str, int | None]) -> dict[str, Any]:

@@ -16,10 +16,9 @@ from datasets.ledger import (
     Response,
     Undecided,
 )
-from datasets.ledger.claims import SENDER_LOST
+from datasets.ledger.claims import SENDER_LOST, is_at_work
 from datasets.ledger.purchases import Outcome
 from datasets.storage import Storage
-from flows.spending import is_at_work
 from model_blocks.adapters import looking_up, outcomes
 from tasks.buying import PaidService
 from tasks.buying_ends import answer_lost

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from datasets.errors import PermanentError
 from datasets.ledger import OverBudget, Purchase
+from datasets.money import dollars
 from tasks.ends import (
     DeferredError,
     HeldError,
@@ -107,8 +108,8 @@ def over_budget(refusal: OverBudget) -> DeferredError:
     left = max(0, refusal.cap_micro_usd - refusal.spent_micro_usd - refusal.held_micro_usd)
     whose = "this run" if refusal.scope.startswith("run:") else refusal.scope.replace(":", " ")
     return DeferredError(
-        f"the budget of {whose} has {left / 1e6:.4f} USD left of {refusal.cap_micro_usd / 1e6:.4f}, this costs "
-        f"{refusal.price_micro_usd / 1e6:.4f}; raise it (--budget, `stillmotion spend --cap`) and run again",
+        f"the budget of {whose} has {dollars(left, 2)} USD left of {dollars(refusal.cap_micro_usd, 2)}, this costs "
+        f"{dollars(refusal.price_micro_usd, 2)}; raise it (--budget, `stillmotion spend --cap`) and run again",
         scope=refusal.scope,
         cap_micro_usd=refusal.cap_micro_usd,
         spent_micro_usd=refusal.spent_micro_usd,

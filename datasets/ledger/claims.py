@@ -1,7 +1,7 @@
 """Claiming a purchase: of all who want the same thing, one goes on with it, and takes over from one that died."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from datasets.ledger.budgets import hold, scopes_of
@@ -60,17 +60,17 @@ def claim(rows: PurchaseRows, wanted: Wanted, claimant: Claimant, look: Look | N
         return Bought(found)
     if found.state in ("failed_free", "void"):
         return _begin_again(rows, found, wanted, claimant, look)
-    if is_held(rows, found):
+    if is_at_work(found, rows.now):
         return Busy(found)
     if found.state == "intent":
         return _take_over_intent(rows, found, wanted, claimant, look)
     return _take_over_sent(rows, found, wanted, claimant)
 
 
-def is_held(rows: PurchaseRows, purchase: Purchase) -> bool:
+def is_at_work(purchase: Purchase, now: datetime) -> bool:
     """Whether a process that lives, as far as is known here, goes on with it."""
     holder, end = purchase.holder, purchase.lease_expires_at
-    return holder is not None and end is not None and end > rows.now and not is_gone(holder)
+    return holder is not None and end is not None and end > now and not is_gone(holder)
 
 
 def lose_sender(rows: PurchaseRows, sent: Purchase) -> Purchase:

@@ -16,7 +16,7 @@ from datasets.errors import UsageError
 from datasets.ledger import avoided, budgets, spend_summary
 from datasets.ledger.avoided import Avoided, AvoidedRecord
 from datasets.ledger.budgets import Budget
-from datasets.ledger.claims import NEVER_SENT, Claimant, claim, is_held, lose_sender
+from datasets.ledger.claims import NEVER_SENT, Claimant, claim, is_at_work, lose_sender
 from datasets.ledger.leases import new_holder
 from datasets.ledger.looks import Look
 from datasets.ledger.purchases import (
@@ -221,7 +221,9 @@ class SpendSession:
     def sweep(self) -> list[Purchase]:
         """Find the purchases whose process is gone: what it had sent becomes unknown, what it had not is released."""
         query = self._select("intent", "sent").with_for_update()
-        dead = [one for one in map(purchase_of, self._rows.connection.execute(query)) if not is_held(self._rows, one)]
+        dead = [
+            one for one in map(purchase_of, self._rows.connection.execute(query)) if not is_at_work(one, self._rows.now)
+        ]
         return [
             lose_sender(self._rows, one)
             if one.state == "sent"

@@ -16,11 +16,11 @@ from typing import Any, Literal
 from datasets.identity import canonical_json
 from datasets.ledger.lineage_rows import OutboxRow
 from datasets.ledger.tables import json_ready
+from datasets.money import dollars
 
 Kind = Literal["START", "COMPLETE", "FAIL", "ABORT"]
 PRODUCER = "urn:stillmotion"
 NAMES = uuid.UUID("7f0d2b3c-57a5-5b39-9f0e-0b6f8b5a1c11")  # of this project's event and run ids
-MICRO = 1_000_000  # micro-USD in a USD
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,6 @@ def cost_row(
     }
     more = {"SkuId": sku, "ResourceId": resource} | {f"x_{name}": value for name, value in (custom or {}).items()}
     return row | {name: value for name, value in more.items() if value}
-
-
-def dollars(micro_usd: int) -> str:
-    """An amount in US dollars as decimal text, exact to the micro-dollar."""
-    return f"{micro_usd // MICRO}.{micro_usd % MICRO:06d}"
 
 
 def render(facts: str, tenant: str) -> str:

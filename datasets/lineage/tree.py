@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from datasets.identity import canonical_json
-from datasets.lineage.events import dollars
 from datasets.lineage.record import Link, bought_in, chain_of, subject_of
+from datasets.money import dollars
 
 SHORT = 12  # digits of a digest
 

@@ -130,8 +130,8 @@ def _budget_lines(budgets: Sequence["Budget"]) -> Iterator[str]:
 
 
 def _open_lines(found: Sequence["OpenPurchase"]) -> Iterator[str]:
+    from datasets.money import dollars
     from deployments.cli.words import table
-    from flows.spending import usd
 
     if not found:
         yield "nothing is on its way and no outcome is unknown"
@@ -141,7 +141,7 @@ def _open_lines(found: Sequence["OpenPurchase"]) -> Iterator[str]:
             one.purchase.item,
             one.purchase.adapter,
             one.purchase.state,
-            usd(one.purchase.held_micro_usd, 2),
+            dollars(one.purchase.held_micro_usd, 2),
             one.since.strftime("%Y-%m-%d %H:%M:%S"),
             one.purchase.provider_reference or "",
             one.purchase.idempotency_key,
@@ -159,11 +159,11 @@ def money_table(
     name: str, headings: Sequence[str], rows: Sequence[tuple[str, Sequence[int | None]]], *, without: str = ""
 ) -> Iterator[str]:
     """Amounts in micro-USD as columns of dollars, points below each other, no digit lost."""
+    from datasets.money import digits_of, dollars
     from deployments.cli.words import table
-    from flows.spending import digits_of, usd
 
-    digits = max((digits_of(amount) for _, amounts in rows for amount in amounts if amount), default=2)
-    cells = [["" if amount is None else usd(amount, digits) for amount in amounts] for _, amounts in rows]
+    digits = digits_of(amount for _, amounts in rows for amount in amounts if amount)
+    cells = [["" if amount is None else dollars(amount, digits) for amount in amounts] for _, amounts in rows]
     for line in cells:
         line[0] = line[0] or without
     columns = [[heading, *(line[place] for line in cells)] for place, heading in enumerate(headings)]

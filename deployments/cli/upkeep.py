@@ -227,14 +227,14 @@ def _lines(found: "Reconciliation", answers: list[dict[str, Any]]) -> Iterator[s
 
 
 def _cells(entry: dict[str, Any]) -> tuple[str, ...]:
-    from flows.spending import usd
+    from datasets.money import dollars
 
     here, there = (entry.get(f"{side}_micro_usd") for side in ("here", "there"))
     return (
         entry["kind"].replace("_", " ") + (", applied" if entry["is_applied"] else ""),
         entry["item"] or "",
-        "" if here is None else usd(here, 2),
-        "" if there is None else usd(there, 2),
+        "" if here is None else dollars(here, 2),
+        "" if there is None else dollars(there, 2),
         entry["reference"] or "",
         entry["key"] or "",
     )

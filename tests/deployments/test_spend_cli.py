@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import Avoided, Ledger, OverBudget, Yours, open_ledger
+from datasets.money import dollars
 from datasets.settings import read_settings
 from deployments.cli.spending import EMPTY, spend
-from flows.spending import micro_usd_of, usd
+from flows.spending import micro_usd_of
 from tests.datasets.spend_facts import ANSWER, Clock, die, key_of, wish, yours
 
 ROOT = Path(__file__).parents[2]
@@ -232,7 +233,7 @@ def test_what_makes_no_sense_is_refused(ledger: Ledger, arguments: tuple[str, ..
      (-1, 2, "-0.000001"), (12_345_678_900_000, 2, "12345678.90")],
 )  # fmt: skip
 def test_money_is_written_exactly(micro_usd: int, digits: int, text: str) -> None:
-    assert usd(micro_usd, digits) == text
+    assert dollars(micro_usd, digits) == text
     assert micro_usd_of(text.removeprefix("-")) == abs(micro_usd)
 
 

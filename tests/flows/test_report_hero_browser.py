@@ -2,40 +2,29 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.flows.commands import ROOT
-from tests.flows.test_report_browser import ARGUMENTS, CONTRASTS
+from tests.flows.test_report_browser import CONTRASTS, browser
 from tests.services.paid_adapters import JSON_REPLY, LOOK_UP, facts
 from tests.services.paid_process import serve_apart
 from tests.services.paid_service import API_KEY, KEY_HEADER, Rules, Service
 from tests.shared_data import fixture
 
+__all__ = ["browser"]  # the fixture is shared by its name
+
 pytestmark = pytest.mark.slow
 
 PRICE = 39_000  # micro-USD of one picture
 OPEN = "document.querySelectorAll('details').forEach((details) => { details.open = true; })"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs the command chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from datasets.money import digits_of
 from expectations.measures import MEASURES
 from expectations.suites import SUITES
 from flows.gate_reporting import release_command
 from flows.gate_words import FAULTS, LABELS, asked, fault, label, observed, shown
 from flows.report import render_report
 from flows.report_gates import TWIN
-from flows.report_money import Saving, bar, decimals_of, lines, money_rows, usd
+from flows.report_money import Saving, bar, lines, money_rows, usd
 from tests.flows.report_samples import (
     BUDGET,
     HOSTILE,
@@ -72,7 +73,7 @@ def test_amounts_are_exact(micro: int, decimals: int, words: str) -> None:
     ("amounts", "decimals"), [([], 2), ([0, 10_000], 2), ([39_000, 10_000], 3), ([39_000, 50], 5), ([-1], 6)]
 )
 def test_all_amounts_share_the_fewest_exact_decimals(amounts: list[int], decimals: int) -> None:
-    assert decimals_of(amounts) == decimals
+    assert digits_of(amounts) == decimals
 
 
 def test_a_run_without_anything_paid_says_nothing_of_money() -> None:

@@ -267,7 +267,7 @@ def test_a_budget_that_is_spent_defers_the_rest_and_says_what_it_had(tmp_path: P
         opened.cap(name, 2 * PRICE + 1)
         opened.buy("cup")
         opened.buy("jug")
-        with pytest.raises(DeferredError, match=r"0\.0000 USD left of 0\.0780") as caught:
+        with pytest.raises(DeferredError, match=r"0\.000001 USD left of 0\.078001, this costs 0\.039;") as caught:
             opened.buy("bowl")
         facts = caught.value.facts
         assert (facts["scope"], facts["cap_micro_usd"], facts["spent_micro_usd"]) == (name, 2 * PRICE + 1, 2 * PRICE)
