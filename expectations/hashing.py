@@ -40,19 +40,6 @@ def perceptual_hash(rgb: Floats, alpha: Floats | None = None) -> str | None:
     return np.packbits(bits).tobytes().hex()
 
 
-def hamming_distance(first: str, second: str) -> int:
-    """Bits in which two hashes of 16 hexadecimal digits differ, 0..64.
-
-    Near duplicates have at most 10 or so; pictures that have nothing to do with each other about 32.
-
-    Raises:
-        ValueError: Not two such hashes.
-    """
-    if len(first) != BITS // 4 or len(second) != BITS // 4:
-        raise ValueError(f"expected two hashes of {BITS // 4} hexadecimal digits, got {first!r} and {second!r}")
-    return (int(first, 16) ^ int(second, 16)).bit_count()
-
-
 @lru_cache(maxsize=4)
 def dct_basis(size: int) -> NDArray[np.float64]:
     """Rows are the orthonormal DCT-II basis functions of ``size`` samples."""

@@ -72,16 +72,6 @@ def make_service(facts: Mapping[str, Any], read_secret: ReadSecret) -> PaidAdapt
     )
 
 
-def find_service(name: str, read_secret: ReadSecret) -> PaidAdapter:
-    """The service that a Block of that name or a JSON file at that path describes.
-
-    Raises:
-        ServiceMissingError: No name is given, or nothing is there.
-        SettingsError: What is there does not hold.
-    """
-    return make_service(find_facts(name), read_secret)
-
-
 def find_facts(name: str) -> Mapping[str, Any]:
     """What a Block of that name or a JSON file at that path says of a service, as it stands there.
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed_version
 
-from datasets.outputs import OutputPlace, StoredFile
-
 ENCODERS = ("pillow", "opencv-python-headless", "numpy")
 
 
@@ -37,8 +35,3 @@ class Published:
     extra: dict[str, object] = field(default_factory=dict)
     unsigned_sha256: str | None = None
     signed_by: str | None = None
-
-
-def read_published(place: OutputPlace, file: Published) -> bytes:
-    """The bytes of a delivered file, checked against its digest."""
-    return place.read_file(file.stored, StoredFile(file.sha256, file.bytes))

@@ -21,6 +21,7 @@ COUNTED = ("intent", "sent", "settled", "unknown")  # what failed for free may b
 SAME_ASPECT = 0.01  # whole pixels of a resized picture change less; a taller product in the same pixels is another
 
 SIDE = 64  # px of the small copy
+DIGITS = 16  # hexadecimal, of a hash
 
 # Measured on small copies of real photographs of 320 px and more, in codes of 0..255: encoded as JPEG 50 to 95 or WebP
 # 60 and 90, in 16 bit, or resized to 95 to 105 %, they differ in luma by up to 10 and in chroma, which JPEG halves, by
@@ -54,7 +55,7 @@ class Look:
 
     def __post_init__(self) -> None:
         check_digest(self.wish)
-        if len(self.phash) != 16 or len(self.signature) != SIDE * SIDE * 3 or not self.aspect > 0:
+        if len(self.phash) != DIGITS or len(self.signature) != SIDE * SIDE * 3 or not self.aspect > 0:
             raise UsageError(
                 f"a look has a hash of 16 digits, a copy of {SIDE} × {SIDE} px and an aspect, got {self.phash!r}, "
                 f"{len(self.signature)} bytes, {self.aspect}"
@@ -71,7 +72,7 @@ class Look:
         """
         return (
             self.wish == other.wish
-            and _near(self.phash, other.phash)
+            and hamming_distance(self.phash, other.phash) <= MOST_BITS
             and abs(self.aspect / other.aspect - 1) <= SAME_ASPECT
             and _same_pixels(self.signature, other.signature)
         )
@@ -85,7 +86,7 @@ def find_twin(rows: PurchaseRows, look: Look, purchase_key: str) -> Purchase | N
         columns.tenant_id == rows.tenant, columns.wish == look.wish, columns.purchase_key != purchase_key, same_band
     )
     for key, phash in rows.connection.execute(query.order_by(columns.purchase_key)).all():
-        if not _near(look.phash, phash) or not look.is_like(_kept(rows, key)):
+        if hamming_distance(look.phash, phash) > MOST_BITS or not look.is_like(_kept(rows, key)):
             continue
         found = rows.find(key)
         if found is not None and found.state in COUNTED:
@@ -115,8 +116,17 @@ def _kept(rows: PurchaseRows, purchase_key: str) -> Look:
     return Look(row.wish, row.phash, content[8:], aspect)
 
 
-def _near(first: str, second: str) -> bool:
-    return (int(first, 16) ^ int(second, 16)).bit_count() <= MOST_BITS
+def hamming_distance(first: str, second: str) -> int:
+    """Bits in which two hashes of 16 hexadecimal digits differ, 0..64.
+
+    Near duplicates have at most 10 or so; pictures that have nothing to do with each other about 32.
+
+    Raises:
+        ValueError: Not two such hashes.
+    """
+    if len(first) != DIGITS or len(second) != DIGITS:
+        raise ValueError(f"expected two hashes of {DIGITS} hexadecimal digits, got {first!r} and {second!r}")
+    return (int(first, 16) ^ int(second, 16)).bit_count()
 
 
 def _same_pixels(first: bytes, second: bytes) -> bool:

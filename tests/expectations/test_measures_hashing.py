@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft
 
-from expectations.hashing import dct_basis, hamming_distance
+from datasets.ledger.looks import hamming_distance
+from expectations.hashing import dct_basis
 from expectations.measures import measures_row
 from tests.shared_data import fixture
 

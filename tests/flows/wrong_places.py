@@ -18,7 +18,7 @@ from datasets.known_secrets import remember_environment
 from datasets.ledger import open_ledger
 from datasets.settings import Settings, read_settings
 from expectations.suites import suite
-from model_blocks.services import find_service
+from model_blocks.services import find_facts, make_service
 
 
 def settled(case: dict[str, Any], folder: Path) -> None:
@@ -30,7 +30,7 @@ def settled(case: dict[str, Any], folder: Path) -> None:
         path.write_text(case["service"] if isinstance(case["service"], str) else json.dumps(case["service"]))
         settings = Settings(place_service=str(path))
     if settings.place_service:
-        logging.info("the service is %r", find_service(settings.place_service, lambda _: None))  # type: ignore[arg-type, return-value]
+        logging.info("the service is %r", make_service(find_facts(settings.place_service), lambda _: None))  # type: ignore[arg-type, return-value]
     suite("spend", settings.gates, {})
     open_ledger(settings.ledger, owner_url=settings.ledger_owner_url)
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from datasets.errors import SettingsError
 from model_blocks.adapters.generate_content import GenerateContent
 from model_blocks.adapters.generic_http import GenericHttp
-from model_blocks.services import PaidServiceBlock, ServiceMissingError, find_service, make_service
+from model_blocks.services import PaidServiceBlock, ServiceMissingError, find_facts, make_service
 
 DECLARATION = {"name": "studio", "version": "1", "price_micro_usd": 39000, "price_list": "2026-01"}
 GOOGLE: dict[str, Any] = {
@@ -39,7 +39,7 @@ def test_a_file_describes_a_service_and_its_key_is_asked_for_each_time(tmp_path:
 
     file = tmp_path / "service.json"
     file.write_text(json.dumps(GOOGLE))
-    adapter = find_service(str(file), read)
+    adapter = make_service(find_facts(str(file)), read)
     assert isinstance(adapter, GenerateContent)
     assert asked == []
     assert adapter.credential is not None
@@ -50,7 +50,7 @@ def test_a_file_describes_a_service_and_its_key_is_asked_for_each_time(tmp_path:
 @pytest.mark.usefixtures("prefect_api")
 def test_a_block_describes_a_service() -> None:
     PaidServiceBlock(facts=GENERIC).save("studio")
-    adapter = find_service("studio", secret)
+    adapter = make_service(find_facts("studio"), secret)
     assert isinstance(adapter, GenericHttp)
     assert adapter.credential is None
     assert adapter.declaration.price_of(2) == 78_000
@@ -59,17 +59,17 @@ def test_a_block_describes_a_service() -> None:
 @pytest.mark.usefixtures("prefect_api")
 def test_a_block_that_is_not_there_is_named_with_the_remedy() -> None:
     with pytest.raises(ServiceMissingError, match=r"'nobody'.*stillmotion-paid-service"):
-        find_service("nobody", secret)
+        find_facts("nobody")
 
 
 def test_without_a_service_the_way_to_one_and_the_local_way_are_told() -> None:
     with pytest.raises(ServiceMissingError, match=r"STILLMOTION_PLACE_SERVICE.*--recipe packshot.*compose"):
-        find_service("", secret)
+        find_facts("")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ServiceMissingError, match=r"away\.json"):
-        find_service(str(tmp_path / "away.json"), secret)
+        find_facts(str(tmp_path / "away.json"))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"'])
@@ -77,7 +77,7 @@ def test_a_file_that_is_no_description_is_refused(tmp_path: Path, text: str) -> 
     file = tmp_path / "service.json"
     file.write_text(text)
     with pytest.raises(SettingsError, match=r"service\.json"):
-        find_service(str(file), secret)
+        make_service(find_facts(str(file)), secret)
 
 
 @pytest.mark.parametrize(
