@@ -68,7 +68,7 @@ def test_one_try_is_classified_as_the_books_allow(
 ) -> None:
     before = plain_service.charges
     plain_service.order({"kind": fault, "seconds": 0.2 if fault.startswith("drip") else 5.0})
-    done, sent = buy(make(plain_service.url, PLAIN, deadline_s=0.3, max_reply_mb=1), retries=ONCE)
+    done, sent = buy(make(plain_service.url, PLAIN, deadline_s=1.0, max_reply_mb=1), retries=ONCE)
     assert type(done) is kind
     said = {FailedFree: "code", Unknown: "reason", Settled: "fault"}[kind]
     assert getattr(done, said) == name
@@ -225,7 +225,7 @@ def test_a_circuit_that_opens_between_tries_ends_them(tmp_path: Path) -> None:
 def test_the_breaker_hears_how_the_service_is(plain_service: Service, fault: str, kind: str | None) -> None:
     plain_service.order({"kind": fault, "retry_after": 7, "seconds": 3})
     breaker = Listener()
-    buy(generic(plain_service.url, PLAIN, deadline_s=0.5), breaker=breaker, retries=ONCE)
+    buy(generic(plain_service.url, PLAIN, deadline_s=1.0), breaker=breaker, retries=ONCE)
     asked = 7.0 if fault in ("unavailable", "too_many", "error_before") else None
     assert breaker.heard == [("paid-test", kind, asked)]
 
