@@ -110,3 +110,63 @@ class Inpainter(Protocol):
             wanted: Of the T frames; of step 1.
         """
         ...
+
+
+@runtime_checkable
+class AlphaFinder(Protocol):
+    """Finds the alpha of whole pictures by itself, without a trimap; a matter of another kind than ``Matter``."""
+
+    needs_background: bool
+
+    def find_alpha(self, images: Tensor, backgrounds: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Pictures (N, 3, H, W) and, where it needs one, the same view without the object.
+
+        Returns:
+            Alpha (N, 1, H, W), 0..1, and the object's own colours (N, 3, H, W) where the model knows them.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture, in its pixels.
+
+    Attributes:
+        box: x, y, width, height.
+        landmarks: Five points (x, y): right eye, left eye, nose, right and left corner of the mouth, as the person
+            sees them.
+        score: 0..1, how sure the detector is.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...]
+    score: float
+
+
+@runtime_checkable
+class FaceDetector(Protocol):
+    """Finds faces in a whole picture."""
+
+    def detect(self, image: Tensor) -> tuple[Face, ...]:
+        """The faces of a picture (3, H, W), the surest first."""
+        ...
+
+
+@runtime_checkable
+class FaceRestorer(Protocol):
+    """Restores aligned faces of ``side`` pixels square."""
+
+    side: int
+
+    def restore(self, faces: Tensor, fidelity: float = 0.5) -> Tensor:
+        """(N, 3, side, side) to the same, RGB 0..1; ``fidelity`` 0..1 where the model has one, 1 nearest the input."""
+        ...
+
+
+@runtime_checkable
+class DepthEstimator(Protocol):
+    """Estimates depth from one picture."""
+
+    def estimate_depth(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) to relative inverse depth (N, 1, H, W), float32, larger is nearer; no unit."""
+        ...

@@ -24,8 +24,15 @@ def test_another_package_of_the_same_name_is_named_in_the_error(tmp_path: Path) 
     assert "environment of its own" in done.stderr
 
 
-def test_transformers_would_find_ours_and_that_is_known() -> None:
-    """Libraries that ask whether ``datasets`` is there find this one; none of the dependencies does today."""
-    import datasets
-
-    assert Path(datasets.__file__).is_relative_to(ROOT)
+def test_libraries_that_ask_for_the_other_package_find_ours_and_can_be_imported() -> None:
+    program = (
+        "from model_blocks.torch_libraries import prepare; prepare();"
+        "import datasets;"
+        "from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel;"
+        "from transformers.models.depth_anything.modeling_depth_anything import DepthAnythingForDepthEstimation;"
+        "from spandrel import ModelLoader;"
+        "print(datasets.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(ROOT)

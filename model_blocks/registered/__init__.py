@@ -1,0 +1,1 @@
+"""The facts of all models, a module per family."""

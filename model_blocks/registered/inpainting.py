@@ -1,0 +1,5 @@
+"""LaMa, which fills holes."""
+
+from model_blocks.facts import ModelFacts
+
+INPAINTING: tuple[ModelFacts, ...] = ()

@@ -1,0 +1,5 @@
+"""Depth Anything V2 against its authors' outputs."""
+
+from tests.model_blocks.parity import ParityRun
+
+RUNS: dict[str, ParityRun] = {}

@@ -1,0 +1,5 @@
+"""The models that find an alpha by themselves against its authors' outputs."""
+
+from tests.model_blocks.parity import ParityRun
+
+RUNS: dict[str, ParityRun] = {}

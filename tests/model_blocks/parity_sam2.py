@@ -1,0 +1,5 @@
+"""SAM 2.1 against its authors' outputs."""
+
+from tests.model_blocks.parity import ParityRun
+
+RUNS: dict[str, ParityRun] = {}
