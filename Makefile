@@ -7,7 +7,7 @@ JOBS ?= auto
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-slow bench bench-spend lint lock clean
+.PHONY: demo test test-slow bench bench-parity bench-spend lint lock clean
 
 demo: $(STAMP)
 	$(BIN)/stillmotion demo --out demo-output
@@ -20,6 +20,10 @@ test-slow: $(STAMP) chromium
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(if $(TRUTH),--truth "$(TRUTH)")
+
+# Every model against its authors' own code on the same weights; PARITY=DIR names another folder of reference data.
+bench-parity: $(STAMP)
+	PARITY="$(PARITY)" $(BIN)/python -m tests.benchmarks.bench_parity $(MODELS)
 
 # What killed runs pay twice and lose; KILLS=4 ITEMS=12 gives a short table.
 bench-spend: $(STAMP)
