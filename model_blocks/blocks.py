@@ -1,6 +1,6 @@
 """Prefect Blocks: a choice of models, kept on the server under a name and edited in its UI."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
@@ -9,7 +9,9 @@ from datasets.errors import ModelUnknownError, SettingsError
 from datasets.known_secrets import told_block
 from datasets.object_store import s3_options
 from datasets.redaction import remember
-from model_blocks.registry import Purpose
+from model_blocks.registry import Capability, Purpose
+
+WAYS = "auto, official, embedded, or a model's name"
 
 
 class ModelSelection(Block):
@@ -18,14 +20,19 @@ class ModelSelection(Block):
     _block_type_name: ClassVar[str] = "Stillmotion models"
     _block_type_slug: ClassVar[str] = "stillmotion-models"
 
-    segment: str = Field(default="auto", description="Finds the product: auto, official, embedded, or a model's name.")
-    matte: str = Field(default="auto", description="Makes its edge soft: auto, official, embedded, or a model's name.")
-    upscale: str = Field(default="auto", description="Enlarges: auto, official, embedded, or a model's name.")
+    segment: str = Field(default="auto", description=f"Finds the product: {WAYS}.")
+    matte: str = Field(default="auto", description=f"Makes its edge soft: {WAYS}.")
+    propagate: str = Field(default="auto", description=f"Follows it through a clip: {WAYS}.")
+    inpaint: str = Field(default="auto", description=f"Fills what was removed: {WAYS}.")
+    upscale: str = Field(default="auto", description=f"Enlarges: {WAYS}.")
+    interpolate: str = Field(default="auto", description=f"Makes frames between two others: {WAYS}.")
+    detect_faces: str = Field(default="auto", description=f"Finds faces: {WAYS}.")
+    restore_faces: str = Field(default="auto", description=f"Restores faces: {WAYS}.")
     purpose: Purpose = Field(default="commercial", description="What the run is for; licences are checked against it.")
 
     def selection(self) -> dict[str, str]:
         """The choice as plain values, a name or policy per capability."""
-        return {"segment": self.segment, "matte": self.matte, "upscale": self.upscale}
+        return {name: getattr(self, name) for name in type(self).model_fields if name in get_args(Capability)}
 
 
 def load_selection(name: str) -> dict[str, str]:

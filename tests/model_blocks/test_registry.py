@@ -4,13 +4,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from datasets.errors import ModelUnknownError
 from model_blocks.capabilities import Inpainter, Interpolator, Matter, Propagator, Segmenter, Upscaler
 from model_blocks.choice import ModelRef, choose_device, choose_model
-from model_blocks.registry import MODELS, ModelFacts, find_model, known_models
+from model_blocks.registry import MODELS, Capability, ModelFacts, find_model, known_models
 from model_blocks.runtime import inpainter, interpolator, matter, propagator, segmenter, upscaler
 
 
@@ -149,7 +150,10 @@ def test_a_saved_choice_of_models_is_found_by_its_name() -> None:
     from model_blocks.blocks import ModelSelection, load_selection
 
     ModelSelection(upscale="embedded-upscaler").save("shop", overwrite=True)
-    assert load_selection("shop") == {"segment": "auto", "matte": "auto", "upscale": "embedded-upscaler"}
+    chosen = load_selection("shop")
+    assert chosen.pop("upscale") == "embedded-upscaler"
+    assert set(chosen) == set(get_args(Capability)) - {"upscale", "upscale_blend", "estimate_depth"}  # those follow
+    assert set(chosen.values()) == {"auto"}
     with pytest.raises(ModelUnknownError, match="nowhere"):
         load_selection("nowhere")
 
