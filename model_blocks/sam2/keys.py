@@ -79,7 +79,7 @@ def converted(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[st
     expected: dict[str, Tensor] = {}
     for key, value in own.items():
         names = official_keys(key)
-        expected |= dict(zip(names, value.split(1) if len(names) > 1 else (value,), strict=True))
+        expected |= dict(zip(names, [row[None] for row in value] if len(names) > 1 else [value], strict=True))
     check_keys(state, expected)
     check_shapes(state, expected)
     return {key: _joined([state[name] for name in official_keys(key)]) for key in own}

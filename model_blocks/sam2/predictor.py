@@ -128,7 +128,7 @@ def salient_box(image: Tensor) -> tuple[tuple[float, float, float, float] | None
     """Left, top, right, bottom around what stands out in a picture (3, H, W), and how sure that is; None if nothing."""
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
     mask, _, confidence = find_object(pixels)
-    if not mask.any():
+    if not mask.any() or confidence <= 0:
         return None, 0.0
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     down, across = pixels.shape[0] / mask.shape[0], pixels.shape[1] / mask.shape[1]
