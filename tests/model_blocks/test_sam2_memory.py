@@ -1,0 +1,49 @@
+"""What SAM 2 remembers of a shot, and what memory it takes, do not grow with the shot."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.model_blocks.parity import checkpoint
+
+FRAMES, EARLY = 200, 40
+ALLOWED = 1.05  # peak memory at the end over that at an early frame
+FOLLOW = """
+import json, resource, sys
+import torch
+from model_blocks.sam2.propagator import open_sam2_video
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+model = open_sam2_video("sam2.1-tiny-video", sys.argv[1])
+draw = torch.Generator().manual_seed(0)
+frames = torch.rand(4, 3, 24, 32, generator=draw)
+mask = torch.zeros(1, 24, 32)
+mask[:, 6:18, 8:20] = 1
+state = model.begin(frames[0], mask)
+peaks = []
+for number in range(1, int(sys.argv[2])):
+    _, state = model.step(state, frames[number % 4])
+    peaks.append(peak())
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_shot(tmp_path: Path) -> None:
+    path = checkpoint("sam2.1_hiera_tiny", tmp_path / "tiny.pt")
+    answer = subprocess.run(
+        [sys.executable, "-c", FOLLOW, str(path), str(FRAMES)],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    peaks = json.loads(answer.stdout)
+    assert len(peaks) == FRAMES - 1
+    assert peaks[-1] <= ALLOWED * peaks[EARLY - 1], (peaks[EARLY - 1], peaks[-1])
