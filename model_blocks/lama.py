@@ -86,8 +86,7 @@ class LamaInpainter:
 
     def predicted(self, images: Tensor, holes: Tensor) -> Tensor:
         """What the network makes of (1, 3, H, W) with holes (1, 1, H, W) of 0 and 1; sides a multiple of 8."""
-        seen = torch.cat((images * (1 - holes), holes), dim=1)
-        made: Tensor = self.network.model(seen.to(self._dtype))
+        made: Tensor = self.network((images * (1 - holes)).to(self._dtype), holes.to(self._dtype))
         return made.float()
 
 

@@ -4,7 +4,8 @@ Source: Huang, Zhang, Heng, Shi, Zhou 2022, Real-Time Intermediate Flow Estimati
 the procedure of its authors' script for videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -71,21 +72,18 @@ class RifeInterpolator:
                 first=list(first.shape),
                 second=list(second.shape),
             )
-        pair = [_premultiplied(each.to(self._device, torch.float32).clamp(0, 1))[None] for each in (first, second)]
+        a, b = (_premultiplied(each.to(self._device, torch.float32).clamp(0, 1))[None] for each in (first, second))
         with torch.inference_mode():
-            made = self._still(*pair, fractions) if is_still(*pair) else self._moved(*pair, fractions)
-            return _straight(made).to(first.device)
+            between = partial(torch.lerp, a, b) if is_still(a, b) else self._moving(a, b)
+            made = [_straight(between(float(at))).to(first.device) for at in fractions]
+        return torch.cat(made) if made else first.new_empty((0, *first.shape), dtype=torch.float32)
 
-    def _still(self, first: Tensor, second: Tensor, fractions: Sequence[float]) -> Tensor:
-        made = [torch.lerp(first, second, float(at)) for at in fractions]
-        return torch.cat(made) if made else first[:0]
-
-    def _moved(self, first: Tensor, second: Tensor, fractions: Sequence[float]) -> Tensor:
+    def _moving(self, first: Tensor, second: Tensor) -> Callable[[float], Tensor]:
+        """The frame at a moment. One after another: many at once take many times the memory and no less time."""
         height, width = first.shape[2:]
         scale = self._scale or (UHD_SCALE if max(height, width) >= UHD_SIDE else 1.0)
         a, b = padded(first, scale), padded(second, scale)
-        made = [self._between(a, b, float(at), scale)[..., :height, :width] for at in fractions]
-        return torch.cat(made) if made else first[:0]
+        return lambda at: self._between(a, b, at, scale)[..., :height, :width]
 
     def _between(self, first: Tensor, second: Tensor, at: float, scale: float) -> Tensor:
         found = self.network.motion(first[:, :COLOURS], second[:, :COLOURS], at, scale)
@@ -120,7 +118,7 @@ def open_rife(
         state = {key.removeprefix(PREFIX): value for key, value in state.items()}
     wanted = next(variant for variant in VARIANTS if name == f"rife-{variant.version}")
     found = version_of(state)
-    if found not in (None, wanted):
+    if found is not None and found != wanted:
         raise WeightsKeysError(
             f"{Path(path).name} holds RIFE {found.version}, expected {wanted.version}; give it to rife-{found.version}",
             expected=wanted.version,

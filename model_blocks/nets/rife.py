@@ -130,12 +130,16 @@ class _Level(nn.Module):
         made = FLOWS + 1 + carried
         self.lastconv = nn.Sequential(nn.ConvTranspose2d(width, 4 * made, 4, 2, 1), nn.PixelShuffle(2))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
     def forward(self, seen: Tensor, flow: Tensor | None, shrink: float) -> Tensor:
         """(N, C, H, W) and the flow so far to (N, 4 + 1 + carried, H, W); flow in pixels of the full size."""
         small = _resized(seen, 1 / shrink)
         if flow is not None:
             small = torch.cat((small, _resized(flow, 1 / shrink) / shrink), dim=1)
-        made = self.lastconv(self.convblock(self.conv0(small.to(self.lastconv[0].weight.dtype))))
+        made = self.lastconv(self.convblock(self.conv0(small.to(self.dtype))))
         large = _resized(made.float(), shrink)
         return torch.cat((large[:, :FLOWS] * shrink, large[:, FLOWS:]), dim=1)
 

@@ -19,7 +19,7 @@ def outputs(model: LamaInpainter, inputs: Arrays) -> dict[str, np.ndarray[Any, A
     """Bytes are truncated, as the authors do; the house rounds."""
     seen = torch.from_numpy(inputs["net_in"])
     with torch.inference_mode():
-        network = model.network.model(seen).numpy()
+        network = model.network(seen[:, :3], seen[:, 3:]).numpy()
     image, mask = as_image(inputs["image_u8"]), as_image(inputs["mask_u8"][..., None])
     filled = model.inpaint(image, mask, slice(0, 1))[0].permute(1, 2, 0).numpy()
     return {
