@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets.errors import FrameShapeError
+from datasets.errors import FrameShapeError, UsageError
 from model_blocks.facts import ModelFacts, Precision
 from model_blocks.official import filled, read_whole_state
 from model_blocks.registry import find_model
@@ -34,18 +34,20 @@ class LamaInpainter:
     Args:
         state: The generator's tensors without prefix.
         device: Where it runs.
-        precision: What it computes in, float32 or bfloat16; results are float32 in any case.
+        precision: float32; Fourier transforms know nothing narrower everywhere.
 
     Raises:
+        UsageError: Another precision.
         WeightsKeysError: Keys are missing or unknown, or tensors have other shapes.
     """
 
     reach = 0
 
     def __init__(self, state: Mapping[str, Tensor], *, device: str = "cpu", precision: Precision = "float32") -> None:
-        self._dtype: torch.dtype = getattr(torch, precision)
+        if precision != "float32":
+            raise UsageError(f"LaMa computes in float32 alone, not in {precision}", precision=precision)
         self._device = device
-        self.network = filled(_generator(), state).to(device=device, dtype=self._dtype)
+        self.network = filled(_generator(), state).to(device)
 
     def inpaint(self, images: Tensor, masks: Tensor, wanted: slice) -> Tensor:
         """The frames ``images[wanted]`` with what the masks cover replaced; other pixels stay as they are.
@@ -86,8 +88,8 @@ class LamaInpainter:
 
     def predicted(self, images: Tensor, holes: Tensor) -> Tensor:
         """What the network makes of (1, 3, H, W) with holes (1, 1, H, W) of 0 and 1; sides a multiple of 8."""
-        made: Tensor = self.network((images * (1 - holes)).to(self._dtype), holes.to(self._dtype))
-        return made.float()
+        made: Tensor = self.network(images * (1 - holes), holes)
+        return made
 
 
 def open_lama(
@@ -105,10 +107,11 @@ def open_lama(
         path: ``best.ckpt``, the archive it lies in, the generator alone, or the known TorchScript file.
         sha256: What the bytes must hash to; None: whatever they do.
         device: Where it runs.
-        precision: What it computes in.
+        precision: float32.
 
     Raises:
         ModelUnknownError: Nothing of that name is registered.
+        UsageError: Another precision.
         WeightsKeysError: The file holds something else.
     """
     state = generator_state(find_model(name), path, sha256)

@@ -166,7 +166,8 @@ def similarity(first: Tensor, second: Tensor) -> float:
     Source: Wang, Bovik, Sheikh, Simoncelli 2004, Image Quality Assessment: Gaussian windows of 11, standard deviation
     1.5, constants 0.01 and 0.03.
     """
-    steps = torch.arange(11, device=first.device) - 5.0
+    first, second = first.double(), second.double()  # variances are small differences of large numbers
+    steps = torch.arange(11, device=first.device, dtype=torch.float64) - 5
     line = torch.exp(-(steps**2) / (2 * 1.5**2))
     line = line / line.sum()
     window = torch.einsum("i,j,k->ijk", line, line, line)[None, None]

@@ -12,6 +12,7 @@ import pickle
 import pickletools
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -186,12 +187,10 @@ def _refused(data: bytes, name: str, inert_classes: tuple[str, ...]) -> WeightsU
     named: set[str] = set()
     with suppress(*BROKEN):  # what came before a break still tells
         named.update(_globals(_pickled(data)))
-    allowed = {name.replace(".", " ") for name in inert_classes}
     foreign = sorted(
         entry
         for entry in named
-        if entry.split(" ")[0] not in TENSOR_MODULES
-        and entry.replace("__builtin__", "builtins").replace(".", " ") not in allowed
+        if entry.split(" ")[0] not in TENSOR_MODULES and _present_name(entry) not in inert_classes
     )
     if not foreign:
         return None
@@ -201,6 +200,14 @@ def _refused(data: bytes, name: str, inert_classes: tuple[str, ...]) -> WeightsU
         name=name,
         objects=foreign[:NAMED],
     )
+
+
+def _present_name(entry: str) -> str:
+    """``module.name`` of today for what old pickles say with the names of Python 2, as PyTorch's reader does."""
+    module, _, name = entry.partition(" ")
+    if (module, name) in NAME_MAPPING:
+        module, name = NAME_MAPPING[module, name]
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
 
 
 def _pickled(data: bytes) -> bytes:
