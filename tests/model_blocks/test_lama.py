@@ -233,7 +233,7 @@ def test_a_known_program_loads_and_an_unknown_one_does_not(
         warnings.simplefilter("ignore")  # the format is old, and the point of the test
         traced = torch.jit.trace(model.network, (images, masks), check_trace=False)  # type: ignore[no-untyped-call]
         stream = io.BytesIO()
-        torch.jit.save(torch.jit.script(_Holder(traced)), stream)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(_Holder(traced)), stream)
     path = tmp_path / "big-lama.pt"
     path.write_bytes(stream.getvalue())
     digest = file_digest(path)

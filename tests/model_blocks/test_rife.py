@@ -73,7 +73,7 @@ def broken_alignment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def broken_resizing(monkeypatch: pytest.MonkeyPatch) -> None:
     resize = F.interpolate
-    monkeypatch.setattr(nets.F, "interpolate", lambda *a, **k: resize(*a, **(k | {"align_corners": True})))
+    monkeypatch.setattr(F, "interpolate", lambda *a, **k: resize(*a, **(k | {"align_corners": True})))
 
 
 def broken_slope(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_a_broken_procedure_misses_the_reference(
         inputs |= {key: np.ascontiguousarray(inputs[key][..., ::-1]) for key in ("frame0_u8", "frame1_u8")}
     elif broken == "replicated":
         pad = F.pad
-        monkeypatch.setattr(subject.F, "pad", lambda values, by, **_: pad(values, by, mode="replicate"))
+        monkeypatch.setattr(F, "pad", lambda values, by, **_: pad(values, by, mode="replicate"))
     elif broken == "multiple of 64":
         monkeypatch.setattr(subject, "MULTIPLE", 64)
     else:
