@@ -13,6 +13,7 @@ from tasks.cutout import CutoutConfig, cutout
 from tasks.ends import NotDeliveredError
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig, prepare_grade
+from tasks.inpaint import InpaintPhotoConfig, inpaint_photo
 from tasks.intake import intake
 from tasks.local import LocalStage, local_stage
 from tasks.place_config import PlaceConfig
@@ -139,19 +140,22 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
     config = group[0].config
     match config:
         case CutoutConfig():
-            return cutout(journey.item, source, config)
+            made = cutout(journey.item, source, config)
         case ComposeConfig():
-            return compose(journey.item, source, config)
+            made = compose(journey.item, source, config)
         case PlaceConfig():
             from flows.guarding import place_step
 
-            return place_step(journey, group[0], journey.pictures)
+            made = place_step(journey, group[0], journey.pictures)
         case PublishConfig():
-            return publish(journey.item, source, config)
+            made = publish(journey.item, source, config)
         case ThumbnailsConfig():
-            return thumbnails(journey.item, source, config)
+            made = thumbnails(journey.item, source, config)
+        case InpaintPhotoConfig():
+            made = inpaint_photo(journey.item, source, config)
         case _:
-            return local_stage(journey.item, source, [_local(step, source) for step in group])
+            made = local_stage(journey.item, source, [_local(step, source) for step in group])
+    return made
 
 
 def _local(step: Step, source: Picture) -> LocalStage:

@@ -17,6 +17,7 @@ from tasks.config import Condition, StageConfig
 from tasks.cutout import CutoutConfig
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig
+from tasks.inpaint import InpaintPhotoConfig
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig
 from tasks.thumbnails import ThumbnailsConfig
@@ -30,7 +31,8 @@ StageSpec = Annotated[
     | GateConfig
     | PlaceConfig
     | PublishConfig
-    | ThumbnailsConfig,
+    | ThumbnailsConfig
+    | InpaintPhotoConfig,
     Field(discriminator="stage"),
 ]
 StageList = TypeAdapter(tuple[StageSpec, ...])
@@ -39,6 +41,7 @@ INTAKE = "intake"
 _NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
     CutoutConfig: ("segment", "matte"),
     UpscaleConfig: ("upscale",),
+    InpaintPhotoConfig: ("inpaint",),
 }
 _MAKES: dict[type[StageConfig], str] = {CutoutConfig: "cutout", UpscaleConfig: "enlarged", PlaceConfig: "placed"}
 SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it

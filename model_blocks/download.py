@@ -14,8 +14,15 @@ from datasets.errors import DiskTooSmallError, NotFoundError, StorageUnavailable
 from datasets.known_secrets import shown_address
 from datasets.storage import PART, write_atomically
 from model_blocks.registry import ModelFacts
-from model_blocks.weight_errors import WeightsDigestError, WeightsMissingError, WeightsUnreachableError
-from model_blocks.weight_files import check, file_digest, official_name, record_digest, weights_folder
+from model_blocks.weight_errors import (
+    WeightsDamagedError,
+    WeightsDigestError,
+    WeightsKeysError,
+    WeightsMissingError,
+    WeightsUnreachableError,
+    WeightsUnsafeError,
+)
+from model_blocks.weight_files import check, file_digest, official_name, record_digest, try_to_load, weights_folder
 from model_blocks.weight_sources import Body, open_source, source_urls
 
 Progress = Callable[[int, int | None], None]
@@ -59,6 +66,8 @@ def pull(
 
     Raises:
         WeightsDigestError: A source gave another file than the published one; it was removed.
+        WeightsDamagedError, WeightsUnsafeError, WeightsKeysError: No digest is published, and what came cannot be
+            loaded; it was removed.
         WeightsUnreachableError: No source could be reached; what came so far is kept for the next time.
         WeightsMissingError: The sources answer, and none has the file.
         DiskTooSmallError: It would not fit.
@@ -79,7 +88,9 @@ def pull(
 def _from_any(
     facts: ModelFacts, path: Path, mirror: str | None, progress: Progress, options: Mapping[str, Any]
 ) -> Pulled:
-    reasons: list[str] = []
+    reasons = (
+        [] if facts.file_url else [f"no address of {path.name} is known; name a mirror that has it, or put it there"]
+    )
     unreachable = False
     for url in source_urls(path.name, mirror, facts.file_url):
         try:
@@ -209,10 +220,20 @@ def _publish(facts: ModelFacts, path: Path, url: str) -> Pulled:
             found=digest,
         )
     if facts.sha256 is None:
+        _refuse_no_weights(facts, path, digest)
         record_digest(path, digest, shown_address(url))
     _part(path).replace(path)
     _remove_part(path)
     return Pulled(path, digest, facts.sha256 is not None, shown_address(url))
+
+
+def _refuse_no_weights(facts: ModelFacts, path: Path, digest: str) -> None:
+    """Where no digest is published, at least what came must hold weights and nothing else."""
+    try:
+        try_to_load(facts, _part(path), digest)
+    except (WeightsDamagedError, WeightsUnsafeError, WeightsKeysError):
+        _remove_part(path)
+        raise
 
 
 def _remove_part(path: Path) -> None:

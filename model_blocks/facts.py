@@ -40,6 +40,11 @@ class ModelFacts:
         container_key: Where the state dict lies in the file; None: the file is one.
         key_prefix: What every key of the network begins with in the file; keys without it belong to something else.
         ignored_keys: Patterns (``*`` and ``?``) of keys that official files carry and inference does not use.
+        archive_member: Where the weights lie in an archive of the authors: the end of the path inside, with ``*``. The
+            file alone is taken as well.
+        inert_classes: Classes, ``module.name``, that a checkpoint names beside its tensors; stand-ins without code take
+            their place.
+        torchscript_sha256: Digests of the authors' programs whose tensors may be taken.
         licence: SPDX name.
         purposes: What the licence allows a run to be for.
         conventions: Value range, colour order, size rule.
@@ -80,6 +85,9 @@ class ModelFacts:
     container_key: str | None = None
     key_prefix: str = ""
     ignored_keys: tuple[str, ...] = ()
+    archive_member: str | None = None
+    inert_classes: tuple[str, ...] = ()
+    torchscript_sha256: tuple[str, ...] = ()
     halo_pixels: int | None = None
     receptive_radius: int | None = None
     halo_error: float = 0.0

@@ -26,10 +26,22 @@ def read_state(facts: ModelFacts, path: str | Path, sha256: str | None = None) -
         WeightsMissingError, WeightsDigestError, WeightsDamagedError, WeightsUnsafeError: As ``load_state_dict`` does.
         WeightsKeysError: Keys that neither begin with the model's prefix nor are ignored.
     """
-    state = load_state_dict(Path(path), sha256=sha256 or None, container_key=facts.container_key)
+    state = read_whole_state(facts, path, sha256)
     kept = {key: value for key, value in state.items() if not _ignored(key, facts)}
     check_keys([key for key in kept if not key.startswith(facts.key_prefix)], ())
     return {key.removeprefix(facts.key_prefix): value for key, value in kept.items()}
+
+
+def read_whole_state(facts: ModelFacts, path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """All tensors of a model's file under the names they have there; raises as ``load_state_dict`` does."""
+    return load_state_dict(
+        Path(path),
+        sha256=sha256 or None,
+        container_key=facts.container_key,
+        archive_member=facts.archive_member,
+        inert_classes=facts.inert_classes,
+        torchscript_sha256=facts.torchscript_sha256,
+    )
 
 
 def _ignored(key: str, facts: ModelFacts) -> bool:

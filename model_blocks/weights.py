@@ -1,7 +1,8 @@
 """Weights from their authors' files: the bytes that are hashed are the bytes that are loaded, and nothing in them runs.
 
 Safetensors are read first; everything else goes through PyTorch's ``weights_only`` reader, which makes tensors and
-plain containers and refuses any other object. TorchScript archives are programs and are refused.
+plain containers and refuses any other object; classes that a model's facts name get stand-ins without code. TorchScript
+archives are programs and are refused, except those whose digest is on a model's list, and demanded by the caller.
 """
 
 import hashlib
@@ -9,15 +10,17 @@ import io
 import json
 import pickle
 import pickletools
-import struct
 import warnings
 import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_blocks.inert import let_through
+from model_blocks.weight_archives import BROKEN, ZIP_MAGIC, damaged, is_program, unpacked
 from model_blocks.weight_errors import (
     WeightsDamagedError,
     WeightsDigestError,
@@ -29,35 +32,30 @@ from model_blocks.weight_errors import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-ZIP_MAGIC = b"PK\x03\x04"
 HEADER_LIMIT = 100_000_000  # bytes; the safetensors format allows no longer header
 NAMED = 10  # keys that a message lists
 TENSOR_MODULES = ("torch", "torch._utils", "torch._tensor", "torch.storage", "torch.nn.parameter", "collections")
-INFLATION_LIMIT = 2  # unpacked over packed size; PyTorch stores without compression, so honest files have 1
-BROKEN = (  # what PyTorch's readers raise on damaged files, found by flipping and cutting bytes
-    RuntimeError,
-    ValueError,
-    LookupError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    ArithmeticError,
-    MemoryError,
-    OSError,
-    struct.error,
-    zipfile.BadZipFile,
-)
 
 
-def load_state_dict(path: Path, *, sha256: str | None, container_key: str | None) -> "dict[str, Tensor]":
+def load_state_dict(
+    path: Path,
+    *,
+    sha256: str | None,
+    container_key: str | None,
+    archive_member: str | None = None,
+    inert_classes: tuple[str, ...] = (),
+    torchscript_sha256: tuple[str, ...] = (),
+) -> "dict[str, Tensor]":
     """The tensors of a weight file, on the CPU, in the dtype they are stored in.
 
     Args:
         path: A safetensors file or what ``torch.save`` wrote, told apart by content.
         sha256: What the file's bytes must hash to; None takes any.
         container_key: Where the state dict lies in a PyTorch file; None: the file is one. Safetensors have no such
-            level.
+            level, and programs none either.
+        archive_member: The end of the path of the weights where the file is an archive; the digest is the archive's.
+        inert_classes: Classes, ``module.name``, that the file may name; stand-ins without code take their place.
+        torchscript_sha256: Digests of programs whose tensors may be taken; only if ``sha256`` demands the same.
 
     Raises:
         WeightsMissingError: There is no such file.
@@ -75,9 +73,12 @@ def load_state_dict(path: Path, *, sha256: str | None, container_key: str | None
             expected=sha256,
             found=digest,
         )
+    data, name = unpacked(data, archive_member, path.name)
     if _is_safetensors(data):
-        return _load_safetensors(data, path.name)
-    return _state_dict(_load_pytorch(data, path.name), container_key, path.name)
+        return _load_safetensors(data, name)
+    if data.startswith(ZIP_MAGIC) and is_program(data, name):
+        return _load_program(data, name, known=sha256 is not None and digest in torchscript_sha256)
+    return _state_dict(_load_pytorch(data, name, inert_classes), container_key, name)
 
 
 def check_keys(found: Iterable[str], expected: Iterable[str], ignored_patterns: Iterable[str] = ()) -> None:
@@ -149,51 +150,48 @@ def _load_safetensors(data: bytes, name: str) -> "dict[str, Tensor]":
     try:
         return load(data)
     except (SafetensorError, json.JSONDecodeError, *BROKEN) as error:
-        raise _damaged(name, error) from error
+        raise damaged(name, error) from error
 
 
-def _load_pytorch(data: bytes, name: str) -> Any:
-    if data.startswith(ZIP_MAGIC):
-        _check_archive(data, name)
+def _load_pytorch(data: bytes, name: str, inert_classes: tuple[str, ...]) -> Any:
+    import torch
+
+    try:
+        with warnings.catch_warnings(), let_through(inert_classes):
+            warnings.simplefilter("ignore")  # on old formats; what matters is raised
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refused(data, name, inert_classes) or damaged(name, error) from error
+    except BROKEN as error:
+        raise damaged(name, error) from error
+
+
+def _load_program(data: bytes, name: str, *, known: bool) -> "dict[str, Tensor]":
+    """The tensors of a program that is known to the last byte; it is not called."""
+    if not known:
+        raise WeightsUnsafeError(
+            f"{name} is a TorchScript archive, a program and not only weights; use the authors' state dict", name=name
+        )
     import torch
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on old formats; what matters is raised
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refused(data, name) or _damaged(name, error) from error
+            warnings.simplefilter("ignore")  # the format is old; what matters is raised
+            return dict(torch.jit.load(io.BytesIO(data), map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
     except BROKEN as error:
-        raise _damaged(name, error) from error
+        raise damaged(name, error) from error
 
 
-def _check_archive(data: bytes, name: str) -> None:
-    """Refuse programs and archives that unpack to much more than they are, before PyTorch sees them."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entries = archive.infolist()
-    except BROKEN as error:
-        raise _damaged(name, error) from error
-    parts = [entry.filename.split("/") for entry in entries]
-    if any(
-        "code" in path[1:-1] or path[-1] == "constants.pkl" for path in parts
-    ):  # the first folder is the file's name
-        raise WeightsUnsafeError(
-            f"{name} is a TorchScript archive, a program and not only weights; use the authors' state dict", name=name
-        )
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > INFLATION_LIMIT * len(data):
-        raise WeightsUnsafeError(
-            f"{name} unpacks from {len(data)} to {unpacked} bytes; weights are stored without compression", name=name
-        )
-
-
-def _refused(data: bytes, name: str) -> WeightsUnsafeError | None:
+def _refused(data: bytes, name: str, inert_classes: tuple[str, ...]) -> WeightsUnsafeError | None:
     """The refusal of a file that names foreign objects, or None where it names none and must be broken."""
     named: set[str] = set()
     with suppress(*BROKEN):  # what came before a break still tells
         named.update(_globals(_pickled(data)))
-    foreign = sorted(entry for entry in named if entry.split(" ")[0] not in TENSOR_MODULES)
+    foreign = sorted(
+        entry
+        for entry in named
+        if entry.split(" ")[0] not in TENSOR_MODULES and _present_name(entry) not in inert_classes
+    )
     if not foreign:
         return None
     return WeightsUnsafeError(
@@ -202,6 +200,14 @@ def _refused(data: bytes, name: str) -> WeightsUnsafeError | None:
         name=name,
         objects=foreign[:NAMED],
     )
+
+
+def _present_name(entry: str) -> str:
+    """``module.name`` of today for what old pickles say with the names of Python 2, as PyTorch's reader does."""
+    module, _, name = entry.partition(" ")
+    if (module, name) in NAME_MAPPING:
+        module, name = NAME_MAPPING[module, name]
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
 
 
 def _pickled(data: bytes) -> bytes:
@@ -255,10 +261,3 @@ def _only_tensors(loaded: Mapping[Any, Any], name: str) -> "dict[str, Tensor]":
             found=others[:NAMED],
         )
     return dict(loaded)
-
-
-def _damaged(name: str, error: BaseException) -> WeightsDamagedError:
-    words = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:160]
-    return WeightsDamagedError(
-        f"{name} is damaged, cut off, or no weight file ({words}); fetch it again", name=name, reason=words
-    )

@@ -2,4 +2,32 @@
 
 from model_blocks.facts import ModelFacts
 
-RIFE: tuple[ModelFacts, ...] = ()
+PAPER = "Huang, Zhang, Heng, Shi, Zhou 2022, RIFE"
+UNUSED = ("teacher", "caltime")  # modules of the training
+
+
+def _rife(version: str, levels: int, memory_factor: float) -> ModelFacts:
+    """What both versions have in common."""
+    return ModelFacts(
+        name=f"rife-{version}",
+        capability="interpolate",
+        architecture=f"intermediate flow in {levels} levels, version {version} ({PAPER})",
+        factory="model_blocks.rife:open_rife",
+        version=1,
+        embedded=False,
+        licence="MIT",
+        conventions="RGB 0..1; zeros at the right and the bottom to a multiple of 128 pixels; levels at half size for "
+        "UHD; premultiplied where there is an alpha",
+        memory_factor=memory_factor,
+        auto_on=("cuda",),  # seconds per pair at 720p on a processor, where flow without weights takes 0.05
+        file_name=f"flownet_v{version}.pkl",  # flownet.pkl in the authors' archives, whatever the version
+        ignored_keys=tuple(f"{prefix}{module}.*" for prefix in ("", "module.") for module in UNUSED),
+        archive_member="flownet.pkl",
+        libraries=("torch",),
+    )
+
+
+RIFE = (
+    _rife("4.25", levels=5, memory_factor=100.0),
+    _rife("4.6", levels=4, memory_factor=80.0),
+)

@@ -14,6 +14,8 @@ from deployments.cli.models import models
 from deployments.cli.options import _weights
 from deployments.cli.pulling import Lines
 from model_blocks import registry
+from tests.model_blocks.test_weight_containers import zipped
+from tests.model_blocks.test_weights import Payload, torch_bytes
 
 DATA = b"weights" * 1000
 FACTS = replace(
@@ -70,6 +72,31 @@ def test_a_failed_pull_is_exit_status_1_with_its_code(tmp_path: Path) -> None:
     failed = run("pull", "net", "--json")
     assert failed.return_value == 1
     assert json.loads(failed.stdout)[0]["reason"]["code"] == "weights_digest"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (DATA, "weights_damaged"),
+        (torch_bytes({"a": Payload(Path("canary").absolute())}), "weights_unsafe"),
+        (zipped(("a/net.ckpt", DATA), ("b/net.ckpt", DATA)), "weights_keys"),
+        (zipped(("net.ckpt", bytes(9_000_000))), "weights_unsafe"),
+    ],
+    ids=["no weights", "code", "two files", "unpacks to much more"],
+)
+def test_a_file_that_holds_no_weights_is_refused_by_its_code(
+    data: bytes, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = replace(FACTS, sha256=None, bytes=None, archive_member="net.ckpt", file_name="net.pth")
+    monkeypatch.setattr(registry, "MODELS", (*registry.MODELS[:1], unknown))
+    (tmp_path / "mirror" / "net.pth").write_bytes(data)
+    failed = run("pull", "net", "--json")
+    assert failed.return_value == 1
+    assert json.loads(failed.stdout)[0]["reason"]["code"] == code
+    assert not (tmp_path / "weights" / "net.pth").exists()
+    assert run("check", "net").return_value == 1  # missing
+    (tmp_path / "weights" / "net.pth").write_bytes(data)  # put there by hand
+    assert json.loads(run("check", "net", "--json").stdout)[0]["presence"] == "damaged"
 
 
 def test_bad_usage_is_refused() -> None:

@@ -1,7 +1,9 @@
 """Fetching weights over loopback: resumed, verified before it is shown, refused when it is another file."""
 
 import hashlib
+import io
 import random
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import torch
 
 from datasets.errors import SettingsError, StorageUnavailableError
 from datasets.object_store import object_store_options
@@ -17,11 +20,22 @@ from datasets.storage import open_storage
 from model_blocks import download
 from model_blocks.download import pull
 from model_blocks.registry import ModelFacts
-from model_blocks.weight_errors import WeightsDigestError, WeightsMissingError, WeightsUnreachableError
+from model_blocks.weight_errors import (
+    WeightsDamagedError,
+    WeightsDigestError,
+    WeightsKeysError,
+    WeightsMissingError,
+    WeightsUnreachableError,
+    WeightsUnsafeError,
+)
+from model_blocks.weight_files import check
+from tests.model_blocks.test_weight_containers import zipped
+from tests.model_blocks.test_weights import Payload, torch_bytes
 from tests.s3_server import S3Server
 
 DATA = random.Random(3).randbytes(900_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
+LOADABLE = [torch_bytes({"weight": torch.rand(225_000, generator=torch.Generator().manual_seed(n))}) for n in (1, 2)]
 
 
 @dataclass
@@ -129,11 +143,11 @@ def test_a_later_command_goes_on_with_what_came_so_far(site: Site, tmp_path: Pat
 
 def test_without_a_published_digest_another_version_is_not_continued(site: Site, tmp_path: Path) -> None:
     unknown = facts(site, sha256=None, bytes=None)
-    site.breaks = [450_000, 0, 0, 0, 0]
+    site.files["/net.pth"], site.breaks = LOADABLE[0], [450_000, 0, 0, 0, 0]
     with pytest.raises(WeightsUnreachableError):
         pull(unknown, weights_dir=tmp_path, mirror=None, progress=quiet)
-    site.files["/net.pth"], site.etag, site.breaks = DATA[::-1], '"two"', []
-    assert pull(unknown, weights_dir=tmp_path, mirror=None, progress=quiet).path.read_bytes() == DATA[::-1]
+    site.files["/net.pth"], site.etag, site.breaks = LOADABLE[1], '"two"', []
+    assert pull(unknown, weights_dir=tmp_path, mirror=None, progress=quiet).path.read_bytes() == LOADABLE[1]
 
 
 def test_another_file_is_refused_and_removed(site: Site, tmp_path: Path) -> None:
@@ -150,9 +164,10 @@ def test_another_size_is_refused_before_it_is_fetched(site: Site, tmp_path: Path
 
 
 def test_an_unknown_digest_is_recorded_with_what_it_is_worth(site: Site, tmp_path: Path) -> None:
+    site.files["/net.pth"] = LOADABLE[0]
     done = pull(facts(site, sha256=None, bytes=None), weights_dir=tmp_path, mirror=None, progress=quiet)
     note = (tmp_path / "net.pth.sha256").read_text()
-    assert note.startswith(f"{DIGEST}  net.pth\n")
+    assert note.startswith(f"{hashlib.sha256(LOADABLE[0]).hexdigest()}  net.pth\n")
     assert "not verified against a published one" in note
     assert not done.published
 
@@ -216,3 +231,82 @@ def test_an_s3_mirror_without_the_file_leads_to_the_authors(site: Site, s3: S3Se
     options = object_store_options(read_settings())
     done = pull(facts(site), weights_dir=tmp_path, mirror=s3.url, progress=quiet, options=options)
     assert done.source == f"{site.url}/net.pth"
+
+
+def program() -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the format is old, and the point of the test
+        torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), stream)  # type: ignore[no-untyped-call]
+    return stream.getvalue()
+
+
+MEMBER = "models/best.ckpt"
+CANARY = Path("canary")  # in the test's own folder, which is the working one
+BAD = {
+    "cut off": (WeightsDamagedError, lambda: LOADABLE[0][:-1000]),
+    "a page to log in": (WeightsDamagedError, lambda: b"<!doctype html><title>log in</title>"),
+    "names code": (WeightsUnsafeError, lambda: torch_bytes({"weight": Payload(CANARY.absolute())})),
+    "a program": (WeightsUnsafeError, program),
+    "unpacks to much more": (WeightsUnsafeError, lambda: zipped((MEMBER, b"\0" * 5_000_000))),
+    "without the file": (WeightsKeysError, lambda: zipped(("readme.txt", b"nothing"))),
+    "with two": (WeightsKeysError, lambda: zipped((f"a/{MEMBER}", LOADABLE[0]), (f"b/{MEMBER}", LOADABLE[1]))),
+    "no tensors": (WeightsKeysError, lambda: torch_bytes({"epoch": 3})),
+}
+
+
+@pytest.mark.parametrize("way", ["authors", "http mirror", "folder", "s3"])
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_without_a_published_digest_is_not_kept(
+    kind: str, way: str, site: Site, s3: S3Server, tmp_path: Path
+) -> None:
+    error, data = BAD[kind]
+    unknown = facts(site, sha256=None, bytes=None, archive_member=MEMBER, file_name="net.pth")
+    mirror, options = _served(way, data(), site, s3, tmp_path)
+    with pytest.raises(error):
+        pull(unknown, weights_dir=tmp_path / "weights", mirror=mirror, progress=quiet, options=options)
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == [".part-net.pth.lock"]
+    assert not CANARY.exists()
+    mirror, options = _served(way, LOADABLE[0], site, s3, tmp_path)
+    done = pull(unknown, weights_dir=tmp_path / "weights", mirror=mirror, progress=quiet, options=options)
+    assert done.path.read_bytes() == LOADABLE[0]
+
+
+def _served(way: str, data: bytes, site: Site, s3: S3Server, folder: Path) -> tuple[str | None, dict[str, object]]:
+    """A file at the authors' address or on a mirror: the mirror, and what it needs."""
+    site.files = {"/net.pth": data} if way == "authors" else {"/mirror/net.pth": data} if way == "http mirror" else {}
+    if way == "folder":
+        (folder / "mirror").mkdir(exist_ok=True)
+        (folder / "mirror" / "net.pth").write_bytes(data)
+        return str(folder / "mirror"), {}
+    if way == "s3":
+        options = object_store_options(read_settings())
+        open_storage(s3.url, "weights", options).filesystem.pipe_file(f"{s3.url}/mirror/net.pth", data)
+        return f"{s3.url}/mirror", options
+    return (f"{site.url}/mirror" if way == "http mirror" else None), {}
+
+
+def test_an_archive_is_kept_as_it_came(site: Site, tmp_path: Path) -> None:
+    """Its digest is that of the whole, and so it is found again."""
+    site.files["/net.pth"] = zipped((f"big/{MEMBER}", LOADABLE[0]), ("big/config.yaml", b"kind: made"))
+    unknown = facts(site, sha256=None, bytes=None, archive_member=MEMBER)
+    done = pull(unknown, weights_dir=tmp_path, mirror=None, progress=quiet)
+    assert done.sha256 == hashlib.sha256(site.files["/net.pth"]).hexdigest()
+    assert check(unknown, weights_dir=tmp_path).presence == "present"
+    assert pull(unknown, weights_dir=tmp_path, mirror=None, progress=quiet).source == ""
+
+
+def test_a_known_program_is_kept(site: Site, tmp_path: Path) -> None:
+    site.files["/net.pth"] = program()
+    known = hashlib.sha256(site.files["/net.pth"]).hexdigest()
+    unknown = facts(site, sha256=None, bytes=None, torchscript_sha256=(known,))
+    assert pull(unknown, weights_dir=tmp_path, mirror=None, progress=quiet).sha256 == known
+
+
+def test_a_file_whose_address_nobody_knows_is_told_so(site: Site, tmp_path: Path) -> None:
+    homeless = facts(site, file_url=None, file_name="net.pth")
+    with pytest.raises(WeightsMissingError, match="no address of net.pth is known; name a mirror"):
+        pull(homeless, weights_dir=tmp_path, mirror=None, progress=quiet)
+    site.files["/mirror/net.pth"] = DATA
+    done = pull(homeless, weights_dir=tmp_path, mirror=f"{site.url}/mirror", progress=quiet)
+    assert done.source == f"{site.url}/mirror/net.pth"
