@@ -11,6 +11,7 @@ from tasks.compose import ComposeConfig, compose
 from tasks.context import current_run
 from tasks.cutout import CutoutConfig, cutout
 from tasks.ends import NotDeliveredError
+from tasks.faces import FacesConfig, faces
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.intake import intake
@@ -135,7 +136,7 @@ def _run_group(journey: _Journey, group: tuple[Step, ...]) -> None:
         _deliver(journey, last, journey.stages[-1])
 
 
-def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> StageOutcome:
+def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> StageOutcome:  # noqa: PLR0911 - one each
     config = group[0].config
     match config:
         case CutoutConfig():
@@ -150,6 +151,8 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
             return publish(journey.item, source, config)
         case ThumbnailsConfig():
             return thumbnails(journey.item, source, config)
+        case FacesConfig():
+            return faces(journey.item, source, config)
         case _:
             return local_stage(journey.item, source, [_local(step, source) for step in group])
 

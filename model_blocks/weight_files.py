@@ -189,6 +189,11 @@ def check(facts: ModelFacts, *, weights_dir: Path | None) -> WeightsState:
 
 
 def _try_to_load(facts: ModelFacts, path: Path, digest: str) -> None:
+    if facts.format == "onnx":
+        from model_blocks.onnx_files import read_onnx
+
+        read_onnx(path, sha256=digest)
+        return
     from model_blocks.weights import load_state_dict
 
     load_state_dict(path, sha256=digest, container_key=facts.container_key)

@@ -66,6 +66,20 @@ def load_state_dict(path: Path, *, sha256: str | None, container_key: str | None
         WeightsUnsafeError: It is a program, or names objects other than tensors and plain containers.
         WeightsKeysError: It does not hold a state dict where it should.
     """
+    data = checked_bytes(path, sha256)
+    if _is_safetensors(data):
+        return _load_safetensors(data, path.name)
+    return _state_dict(_load_pytorch(data, path.name), container_key, path.name)
+
+
+def checked_bytes(path: Path, sha256: str | None) -> bytes:
+    """The bytes of a weight file of any format.
+
+    Raises:
+        WeightsMissingError: There is no such file.
+        WeightsDamagedError: It cannot be read.
+        WeightsDigestError: The bytes hash to something else.
+    """
     data = _read(path)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 not in (None, digest):
@@ -75,9 +89,7 @@ def load_state_dict(path: Path, *, sha256: str | None, container_key: str | None
             expected=sha256,
             found=digest,
         )
-    if _is_safetensors(data):
-        return _load_safetensors(data, path.name)
-    return _state_dict(_load_pytorch(data, path.name), container_key, path.name)
+    return data
 
 
 def check_keys(found: Iterable[str], expected: Iterable[str], ignored_patterns: Iterable[str] = ()) -> None:
