@@ -14,6 +14,7 @@ from tasks.clip_thumbnails import ClipThumbnailsConfig, thumbnails_key
 from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.decode import DecodeConfig, decode_key
+from tasks.faces import FacesConfig, FacesStage
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.intake import photo_limits
 from tasks.interpolate import InterpolateConfig, InterpolateStage
@@ -22,7 +23,7 @@ from tasks.propagate import PropagateConfig, propagate_key
 from tasks.stage import Picture, StageKey, StageOutcome
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
-LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig)
+LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig, FacesConfig)
 
 
 @dataclass
@@ -117,6 +118,8 @@ def _local(config: StageConfig, models: Mapping[str, ModelRef]) -> LocalStage:
         return MatteStage(config, models["matte"])
     if isinstance(config, InpaintConfig):
         return InpaintStage(config, models["inpaint"])
+    if isinstance(config, FacesConfig):
+        return FacesStage(config, models["detect_faces"], models["restore_faces"])
     assert isinstance(config, GradeConfig)
     return prepare_grade(config, Picture("", ""))
 

@@ -14,6 +14,7 @@ from tasks.clip_target import EncodeConfig
 from tasks.clip_thumbnails import ClipThumbnailsConfig
 from tasks.config import StageConfig
 from tasks.decode import DecodeConfig
+from tasks.faces import FacesConfig
 from tasks.grade import GradeConfig
 from tasks.interpolate import InterpolateConfig
 from tasks.propagate import PropagateConfig
@@ -28,7 +29,8 @@ ClipStageSpec = Annotated[
     | GradeConfig
     | InterpolateConfig
     | EncodeConfig
-    | ClipThumbnailsConfig,
+    | ClipThumbnailsConfig
+    | FacesConfig,
     Field(discriminator="stage"),
 ]
 ClipStageList = TypeAdapter(tuple[ClipStageSpec, ...])
@@ -41,6 +43,7 @@ _NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
     PropagateConfig: ("segment", "propagate"),
     MatteConfig: ("matte",),
     InpaintConfig: ("inpaint",),
+    FacesConfig: ("detect_faces", "restore_faces"),
 }
 
 

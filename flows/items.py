@@ -11,6 +11,7 @@ from tasks.compose import ComposeConfig, compose
 from tasks.context import current_run
 from tasks.cutout import CutoutConfig, cutout
 from tasks.ends import NotDeliveredError
+from tasks.faces import FacesConfig, faces
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.inpaint import InpaintPhotoConfig, inpaint_photo
@@ -153,6 +154,8 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
             made = thumbnails(journey.item, source, config)
         case InpaintPhotoConfig():
             made = inpaint_photo(journey.item, source, config)
+        case FacesConfig():
+            made = faces(journey.item, source, config)
         case _:
             made = local_stage(journey.item, source, [_local(step, source) for step in group])
     return made

@@ -15,6 +15,7 @@ from model_blocks.registry import Capability
 from tasks.compose import ComposeConfig
 from tasks.config import Condition, StageConfig
 from tasks.cutout import CutoutConfig
+from tasks.faces import FacesConfig
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig
 from tasks.inpaint import InpaintPhotoConfig
@@ -32,7 +33,8 @@ StageSpec = Annotated[
     | PlaceConfig
     | PublishConfig
     | ThumbnailsConfig
-    | InpaintPhotoConfig,
+    | InpaintPhotoConfig
+    | FacesConfig,
     Field(discriminator="stage"),
 ]
 StageList = TypeAdapter(tuple[StageSpec, ...])
@@ -42,8 +44,14 @@ _NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
     CutoutConfig: ("segment", "matte"),
     UpscaleConfig: ("upscale",),
     InpaintPhotoConfig: ("inpaint",),
+    FacesConfig: ("detect_faces", "restore_faces"),
 }
-_MAKES: dict[type[StageConfig], str] = {CutoutConfig: "cutout", UpscaleConfig: "enlarged", PlaceConfig: "placed"}
+_MAKES: dict[type[StageConfig], str] = {
+    CutoutConfig: "cutout",
+    UpscaleConfig: "enlarged",
+    PlaceConfig: "placed",
+    FacesConfig: "restored",
+}
 SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it
 
 

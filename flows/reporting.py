@@ -19,7 +19,7 @@ from tasks.context import RunContext
 from tasks.intake import PREVIEW
 
 LARGEST_SHOWN = 1 << 20  # bytes
-SHOWN_FIRST = ("poster", "placed", "rendered", "packshot", "composed", "cutout", "enlarged", "thumbnail")
+SHOWN_FIRST = ("poster", "placed", "rendered", "packshot", "composed", "restored", "cutout", "enlarged", "thumbnail")
 VIDEO = "video"  # the flow whose items are clips
 FindPlace = Callable[[str], OutputPlace]
 

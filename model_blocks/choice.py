@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, cast, get_args
 
 from datasets.errors import ModelUnknownError
@@ -91,12 +91,8 @@ def choose_model(
     else:
         facts = find_model(named, capability)
     if purpose not in facts.purposes:
-        raise ModelUnknownError(
-            f"the licence of {facts.name} ({facts.licence}) does not allow a {purpose} run; choose another model",
-            model=facts.name,
-            licence=facts.licence,
-            purpose=purpose,
-        )
+        raise _licence_refused(capability, purpose, facts)
+    _refuse_missing_packages(facts)
     if not (facts.embedded or available(facts)):
         raise ModelUnknownError(f"the weights of {facts.name} are not present; {_remedy(facts)}", model=facts.name)
     where = "cpu" if facts.embedded else choose_device(device)
@@ -127,11 +123,15 @@ def _by_policy(
     for facts in (*usable, *embedded):
         if purpose in facts.purposes:
             return facts
-    if official:
+    allowed = [facts for facts in official if purpose in facts.purposes]
+    if official and not allowed:
+        raise _licence_refused(capability, purpose, *official)
+    if allowed:
+        easiest = next((facts for facts in reversed(allowed) if not facts.extra), allowed[-1])
         names = tuple(facts.name for facts in official)
         raise ModelUnknownError(
             f"the official models to {capability} cannot be used: their weights are not present, or their licences do "
-            f"not allow a {purpose} run ({', '.join(names)}); {_remedy(official[-1])}",
+            f"not allow a {purpose} run ({', '.join(names)}); {_remedy(easiest)}",
             capability=capability,
             registered=names,
         )
@@ -145,7 +145,48 @@ def _remedy(facts: ModelFacts) -> str:
     pull = f"get them with `stillmotion models pull {facts.name}`"
     if facts.capability == "upscale_blend":
         return f"{pull}, or leave 'denoise' out of the recipe"
+    if not any(known.embedded for known in known_models(facts.capability)):
+        return pull
     return f"{pull}, or use --models auto or embedded"
+
+
+def _licence_refused(capability: Capability, purpose: Purpose, *refused: ModelFacts) -> ModelUnknownError:
+    """Which licences do not allow a run for this purpose, why, and what there is instead."""
+    why = "; ".join(
+        f"the licence of {facts.name} ({facts.licence}) does not allow a {purpose} run"
+        + (f": {facts.licence_note}" if facts.licence_note else "")
+        for facts in refused
+    )
+    others = [facts.name for facts in known_models(capability) if purpose in facts.purposes]
+    if others:
+        remedy = f"choose another model: {', '.join(others)}"
+    else:
+        allowed = " or ".join(f"--purpose {each}" for each in refused[0].purposes)
+        remedy = (
+            f"no model to {capability} is free for a {purpose} run; leave the stage out of the recipe, or say "
+            f"{allowed} if that is what the results are for"
+        )
+    return ModelUnknownError(
+        f"{why}; {remedy}",
+        model=refused[0].name,
+        licence=refused[0].licence,
+        purpose=purpose,
+        alternatives=others,
+    )
+
+
+def _refuse_missing_packages(facts: ModelFacts) -> None:
+    """Raise if a model's network comes with an optional part that is not installed."""
+    for package in facts.libraries if facts.extra else ():
+        try:
+            installed_version(package)
+        except PackageNotFoundError as error:
+            raise ModelUnknownError(
+                f"{facts.name} needs the package {package}, which is not installed; get it with "
+                f"`pip install 'stillmotion[{facts.extra}]'`",
+                model=facts.name,
+                package=package,
+            ) from error
 
 
 def choose_device(wanted: str) -> str:

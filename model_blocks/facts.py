@@ -37,6 +37,7 @@ class ModelFacts:
         file_name: What they call the file; empty: the last part of its address.
         bytes: Size of that file, where it is known.
         sha256: Digest of that file; None where its authors publish none.
+        format: What kind of file it is: ``torch`` for state dicts, safetensors among them, or ``onnx``.
         container_key: Where the state dict lies in the file; None: the file is one.
         key_prefix: What every key of the network begins with in the file; keys without it belong to something else.
         ignored_keys: Patterns (``*`` and ``?``) of keys that official files carry and inference does not use.
@@ -47,6 +48,7 @@ class ModelFacts:
         torchscript_sha256: Digests of the authors' programs whose tensors may be taken.
         licence: SPDX name.
         purposes: What the licence allows a run to be for.
+        licence_note: Why its purposes are not all there are, as a sentence.
         conventions: Value range, colour order, size rule.
         halo_pixels: Input pixels around an output pixel that it depends on; None: the whole picture.
         receptive_radius: Input pixels that an output pixel can depend on at all, where the halo was chosen smaller or
@@ -66,6 +68,7 @@ class ModelFacts:
         half_on: Devices on which it computes in float16, as its authors do there; float32 elsewhere.
         blend: The model whose weights can be blended with its own, registered as ``upscale_blend``.
         libraries: Installed packages whose version decides the pixels.
+        extra: The optional part of the installation that its libraries come with.
     """
 
     name: str
@@ -78,10 +81,12 @@ class ModelFacts:
     conventions: str
     memory_factor: float
     purposes: tuple[Purpose, ...] = EVERY_PURPOSE
+    licence_note: str = ""
     file_url: str | None = None
     file_name: str = ""
     bytes: int | None = None
     sha256: str | None = None
+    format: Literal["torch", "onnx"] = "torch"
     container_key: str | None = None
     key_prefix: str = ""
     ignored_keys: tuple[str, ...] = ()
@@ -98,6 +103,7 @@ class ModelFacts:
     half_on: tuple[Device, ...] = ()
     blend: str | None = None
     libraries: tuple[str, ...] = field(default=())
+    extra: str = ""
 
     def precision_on(self, device: str) -> Precision:
         """What it computes in on a device."""

@@ -194,7 +194,10 @@ def try_to_load(facts: ModelFacts, path: Path, sha256: str) -> None:
     Raises:
         WeightsDamagedError, WeightsUnsafeError, WeightsKeysError: It does not.
     """
-    if official_name(facts).endswith(".onnx"):  # read by another library, which takes nothing else
+    if facts.format == "onnx":
+        from model_blocks.onnx_files import read_onnx
+
+        read_onnx(path, sha256=sha256)
         return
     from model_blocks.official import read_whole_state
 

@@ -64,6 +64,22 @@ def load_state_dict(
         WeightsUnsafeError: It is a program, or names objects other than tensors and plain containers.
         WeightsKeysError: It does not hold a state dict where it should.
     """
+    data, name = unpacked(checked_bytes(path, sha256), archive_member, path.name)
+    if _is_safetensors(data):
+        return _load_safetensors(data, name)
+    if data.startswith(ZIP_MAGIC) and is_program(data, name):
+        return _load_program(data, name, known=sha256 in torchscript_sha256)
+    return _state_dict(_load_pytorch(data, name, inert_classes), container_key, name)
+
+
+def checked_bytes(path: Path, sha256: str | None) -> bytes:
+    """The bytes of a weight file of any format.
+
+    Raises:
+        WeightsMissingError: There is no such file.
+        WeightsDamagedError: It cannot be read.
+        WeightsDigestError: The bytes hash to something else.
+    """
     data = _read(path)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 not in (None, digest):
@@ -73,12 +89,7 @@ def load_state_dict(
             expected=sha256,
             found=digest,
         )
-    data, name = unpacked(data, archive_member, path.name)
-    if _is_safetensors(data):
-        return _load_safetensors(data, name)
-    if data.startswith(ZIP_MAGIC) and is_program(data, name):
-        return _load_program(data, name, known=sha256 is not None and digest in torchscript_sha256)
-    return _state_dict(_load_pytorch(data, name, inert_classes), container_key, name)
+    return data
 
 
 def check_keys(found: Iterable[str], expected: Iterable[str], ignored_patterns: Iterable[str] = ()) -> None:

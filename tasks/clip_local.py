@@ -12,6 +12,7 @@ from datasets.outputs import OutputPlace
 from tasks.chunks import run_chunks, run_growing
 from tasks.clip_masks import InpaintStage
 from tasks.context import current_run
+from tasks.faces import FacesStage
 from tasks.growing import Growing, Teller
 from tasks.interpolate import InterpolateStage
 from tasks.local import LocalStage, fused_key
@@ -185,7 +186,8 @@ def follow(stages: Sequence[LocalStage], state: ClipState) -> tuple[list[ChunkPa
     """
     passes: list[ChunkPass] = []
     for stage in stages:
-        if isinstance(stage, UpscaleStage) and not stage.model.facts.embedded and not state.tonemapped:
+        official = isinstance(stage, UpscaleStage) and not stage.model.facts.embedded
+        if (official or isinstance(stage, FacesStage)) and not state.tonemapped:
             refuse_hdr(state.info)
         timing, cuts, stretch = state.timing, state.cuts, state.stretch
         prepared: LocalStage = stage

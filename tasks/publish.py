@@ -20,7 +20,7 @@ from tasks.stage import Picture, StageKey, StageOutcome, StageWork, run_stage
 VERSION = 1
 PREVIEW = "preview.webp"
 MEMORY_FACTOR = 4  # the picture, a converted copy, the encoder's own, the encoded bytes
-Role = Literal["cutout", "packshot", "enlarged", "composed", "placed", "rendered"]
+Role = Literal["cutout", "packshot", "enlarged", "composed", "placed", "rendered", "restored"]
 
 
 class PublishConfig(StageConfig):

@@ -19,7 +19,7 @@ from model_blocks.weight_files import official_name
 def test_names_are_unique_and_every_capability_that_every_run_needs_has_an_embedded_model() -> None:
     names = [facts.name for facts in MODELS]
     assert len(names) == len(set(names))
-    for capability in {facts.capability for facts in MODELS} - {"upscale_blend"}:
+    for capability in {facts.capability for facts in MODELS} - {"upscale_blend", "detect_faces", "restore_faces"}:
         assert any(facts.embedded for facts in known_models(capability))
 
 
