@@ -10,7 +10,7 @@ from typing import Any, cast
 from datasets.frame_spec import CLIP_CHUNK, FrameSpec, rgb_spec
 from datasets.outputs import OutputPlace
 from tasks.chunks import run_chunks, run_growing
-from tasks.clip_masks import InpaintStage
+from tasks.clip_masks import InpaintStage, MatteStage
 from tasks.context import current_run
 from tasks.growing import Growing, Teller
 from tasks.interpolate import InterpolateStage
@@ -108,7 +108,7 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
     def compute(place: OutputPlace) -> StageWork:
         run = current_run()
         begun = ClipState.of(source)
-        passes, ended = follow(stages, begun)
+        passes, ended = follow(_with_backgrounds(source, stages, place, begun), begun)
         work = run_chunks(
             OutputPlace(run.storage, source.frames),
             place,
@@ -129,6 +129,16 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
         )
 
     return run_stage(item, key, source, compute)
+
+
+def _with_backgrounds(
+    source: Picture, stages: tuple[LocalStage, ...], place: OutputPlace, begun: ClipState
+) -> tuple[LocalStage, ...]:
+    """The stages, with what is behind the object where one compares with that."""
+    frames = OutputPlace(current_run().storage, source.frames)
+    return tuple(
+        stage.with_background(frames, place, begun.cuts) if isinstance(stage, MatteStage) else stage for stage in stages
+    )
 
 
 def begin_clip_stage(item: str, key: StageKey, source: Growing, stages: Sequence[LocalStage]) -> None:
@@ -185,7 +195,8 @@ def follow(stages: Sequence[LocalStage], state: ClipState) -> tuple[list[ChunkPa
     """
     passes: list[ChunkPass] = []
     for stage in stages:
-        if isinstance(stage, UpscaleStage) and not stage.model.facts.embedded and not state.tonemapped:
+        official = isinstance(stage, UpscaleStage | MatteStage) and not stage.model.facts.embedded
+        if official and not state.tonemapped:
             refuse_hdr(state.info)
         timing, cuts, stretch = state.timing, state.cuts, state.stretch
         prepared: LocalStage = stage

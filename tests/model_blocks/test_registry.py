@@ -17,7 +17,7 @@ from model_blocks.runtime import inpainter, interpolator, matter, propagator, se
 def test_names_are_unique_and_every_capability_that_every_run_needs_has_an_embedded_model() -> None:
     names = [facts.name for facts in MODELS]
     assert len(names) == len(set(names))
-    for capability in {facts.capability for facts in MODELS} - {"upscale_blend"}:
+    for capability in {facts.capability for facts in MODELS} - {"upscale_blend", "estimate_depth"}:
         assert any(facts.embedded for facts in known_models(capability))
 
 
