@@ -172,11 +172,6 @@ class MatteStage:
         """Whether it compares with what is behind the object, so that it cannot begin on the first frames."""
         return self.model.facts.needs_background
 
-    @property
-    def estimates(self) -> bool:
-        """Whether it works out the background from all frames of its source, which must be stored then."""
-        return self.needs_background and self.config.background is None
-
     def with_background(self, source: OutputPlace, place: OutputPlace, cuts: tuple[int, ...]) -> "MatteStage":
         """The stage with what is behind the object, which is worked out here unless it is given.
 

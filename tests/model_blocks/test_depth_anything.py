@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -64,7 +65,16 @@ def test_a_picture_that_is_not_square_gets_the_authors_positions(
     assert not verdict("net_nonsq", small.network_depth(seen)[0, 0])
 
 
-@pytest.mark.parametrize("broken", ["channels", "normalisation", "another kernel", "another size", "corners"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "another kernel",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("channels", "normalisation", "another size", "corners")
+        ),
+    ],
+)
 def test_breaking_a_convention_misses_the_reference(
     broken: str, small: DepthAnything, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,12 +85,14 @@ def test_breaking_a_convention_misses_the_reference(
         case "normalisation":
             monkeypatch.setattr(subject, "normalised", lambda values: values)
         case "another kernel":
-            monkeypatch.setattr(subject.cv2, "INTER_CUBIC", subject.cv2.INTER_LINEAR)
+            monkeypatch.setattr(cv2, "INTER_CUBIC", cv2.INTER_LINEAR)
         case "another size":
             monkeypatch.setattr(subject, "working_size", lambda *given: (280, 280))
         case "corners":
             stretch = torch.nn.functional.interpolate
-            monkeypatch.setattr(subject.F, "interpolate", lambda *a, **b: stretch(*a, **(b | {"align_corners": False})))
+            monkeypatch.setattr(
+                torch.nn.functional, "interpolate", lambda *a, **b: stretch(*a, **(b | {"align_corners": False}))
+            )
     assert not verdict("depth_280", small.estimate_depth(images)[0, 0])
 
 
@@ -98,7 +110,7 @@ def test_the_size_that_is_looked_at(height: int, width: int, side: int, expected
     assert working_size(height, width, side) == expected
 
 
-@pytest.mark.parametrize("size", [(1, 1), (9, 1), (31, 45)])
+@pytest.mark.parametrize("size", [(1, 1), *(pytest.param(each, marks=pytest.mark.slow) for each in ((9, 1), (31, 45)))])
 def test_odd_sizes_come_back_whole_and_finite(size: tuple[int, int], small: DepthAnything) -> None:
     made = small.estimate_depth(noise(1, 3, *size))
     assert made.shape == (1, 1, *size)
@@ -107,6 +119,7 @@ def test_odd_sizes_come_back_whole_and_finite(size: tuple[int, int], small: Dept
     assert (made >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_picture_is_seen_as_in_a_batch(small: DepthAnything) -> None:
     images = noise(2, 3, 20, 30)
     both = small.estimate_depth(images)
@@ -119,6 +132,7 @@ def test_grey_pictures_are_refused(small: DepthAnything) -> None:
         small.estimate_depth(noise(1, 1, 20, 20))
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near(file: Path, small: DepthAnything) -> None:
     half = open_depth_anything(NAME, file, side=280, precision="bfloat16").estimate_depth(picture())
     full = small.estimate_depth(picture())

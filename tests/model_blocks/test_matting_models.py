@@ -10,12 +10,12 @@ import torch
 import model_blocks.background_matting as comparing
 import model_blocks.modnet as portraits
 import model_blocks.nets.bmv2 as coarse_and_fine
-import model_blocks.nets.modnet as portrait_net
 from datasets.errors import FrameShapeError
 from model_blocks.background_matting import open_background_matting, settings_for
 from model_blocks.capabilities import AlphaFinder, SmallAlphaFinder
 from model_blocks.choice import ModelRef
 from model_blocks.modnet import open_modnet, resized_by_area, working_size
+from model_blocks.official import filled
 from model_blocks.registry import find_model, known_models
 from model_blocks.runtime import matter
 from model_blocks.weight_errors import WeightsKeysError
@@ -55,6 +55,12 @@ def test_the_whole_procedure_gives_the_authors_outputs(name: str, files: Any) ->
     assert_parity(name, RUNS[name].run(files(name), golden(name)[0]))
 
 
+def in_training(network: Any, state: Any) -> Any:
+    made = filled(network, state)
+    made.backbone.train()
+    return made
+
+
 def missed(name: str, made: Any) -> set[str]:
     return {each.output for each in compared(name, made) if not each.passed}
 
@@ -74,13 +80,18 @@ def test_breaking_a_convention_of_background_matting_misses_the_reference(
         case "dilation":
             monkeypatch.setattr(coarse_and_fine, "RATES", (6, 12, 18))
         case "training":
-            filled = comparing.filled
-            monkeypatch.setattr(comparing, "filled", lambda *given: filled(*given).train())
+            monkeypatch.setattr(comparing, "filled", in_training)
     seen = {"f_pha"} if broken == "dilation" else {"s_pha", "t_pha", "f_pha"}  # a quarter has no room for the reaches
     assert seen <= missed(MOBILE, background_outputs(MOBILE, files(MOBILE), inputs))
 
 
-@pytest.mark.parametrize("broken", ["channels", "0..1", "bilinear", "unscaled", "normalisation"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "channels",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("0..1", "bilinear", "unscaled", "normalisation")),
+    ],
+)
 def test_breaking_a_convention_of_modnet_misses_the_reference(
     broken: str, files: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +112,7 @@ def test_breaking_a_convention_of_modnet_misses_the_reference(
                 portraits, "working_size", lambda height, width: (-(-height // 32) * 32, -(-width // 32) * 32)
             )
         case "normalisation":
-            monkeypatch.setattr(portrait_net.F, "instance_norm", lambda values: values)
+            monkeypatch.setattr(torch.nn.functional, "instance_norm", lambda values: values)
     model = open_modnet("modnet-photographic", files("modnet"))
     assert {"matte_f32_small", "matte_f32_keep"} <= missed("modnet", portrait_outputs(model, inputs))
 
@@ -145,7 +156,7 @@ def test_what_is_padded_repeats_the_edge_and_leaves_the_rest(files: Any) -> None
     assert torch.equal(model.find_alpha(*seen)[0], model.find_alpha(*wide)[0][..., :37, :50])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (33, 61)])
+@pytest.mark.parametrize("size", [(1, 1), pytest.param((33, 61), marks=pytest.mark.slow)])
 def test_modnet_takes_odd_sizes(size: tuple[int, int], files: Any) -> None:
     alpha, colours = open_modnet("modnet-webcam", files("modnet")).find_alpha(noise(1, 3, *size))
     assert colours is None
@@ -161,7 +172,8 @@ def test_a_picture_is_matted_as_in_a_batch(files: Any) -> None:
     assert (both - alone).abs().max() < 1e-4
 
 
-def test_the_small_alpha_stretched_is_the_alpha(files: Any) -> None:
+def test_the_small_alpha_stretched_is_the_alpha(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portraits, "SIDE", 64)  # quicker
     model = open_modnet("modnet-photographic", files("modnet"))
     assert isinstance(model, SmallAlphaFinder)
     images = noise(1, 3, 77, 90)
@@ -176,8 +188,9 @@ def test_a_background_of_another_shape_is_refused(background: tuple[int, ...] | 
         model.find_alpha(noise(1, 3, 8, 8), None if background is None else noise(*background))
 
 
-def test_bfloat16_is_near(files: Any) -> None:
+def test_bfloat16_is_near(files: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [as_images(golden(MOBILE)[0][name]) for name in ("src_u8", "bgr_u8")]
+    monkeypatch.setattr(portraits, "SIDE", 64)
     full, half = (
         open_background_matting(MOBILE, files(MOBILE), mode="full", precision=precision).find_alpha(*seen)[0]
         for precision in ("float32", "bfloat16")

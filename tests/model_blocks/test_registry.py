@@ -125,8 +125,8 @@ def test_every_model_to_blend_with_is_registered() -> None:
 
 @pytest.mark.parametrize("facts", [facts for facts in MODELS if not facts.embedded], ids=lambda facts: facts.name)
 def test_every_official_model_says_where_it_comes_from(facts: ModelFacts) -> None:
-    assert facts.file_url is not None
-    assert facts.file_url.startswith("https://")
+    assert facts.file_url is not None or facts.file_name  # some are published where no program can fetch them
+    assert facts.file_url is None or facts.file_url.startswith("https://")
     assert facts.sha256 is None or re.fullmatch("[0-9a-f]{64}", facts.sha256)
     assert facts.licence
     assert facts.purposes

@@ -43,7 +43,8 @@ def test_any_box_of_the_stretched_alpha_is_torchs_area_interpolation(
 
 def disc(side: int = 120) -> np.ndarray:
     y, x = np.mgrid[:side, :side]
-    return np.clip((side / 3 - np.hypot(y - side / 2, x - side / 2)) / 4 + 0.5, 0, 1).astype(np.float32)
+    distance = side / 3 - np.hypot(y - side / 2, x - side / 2)
+    return np.asarray(np.clip(distance / 4 + 0.5, 0, 1), dtype=np.float32)
 
 
 def test_the_edge_gets_the_objects_own_colours() -> None:
