@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WHOLE_BYTES = 40  # per value of a picture: as stored, in float, with its alpha and colours, and joined
 WORKING_SIDE = 512  # pixels of the shorter side at which models look that shrink their pictures
+LEAST_VALUES = 3 * 720 * 1280  # as many places are looked at closely in smaller pictures, too
 MOST_LONG = 8  # times as long as that their longer side is at most
 
 
@@ -108,7 +109,8 @@ class FoundMattePass:
 
 def finding_bytes(model: ModelRef, height: int, width: int) -> int:
     """Memory that finding the alpha of one picture takes; what is stretched by area was found at a size of its own."""
-    values = seen = height * width * 3
+    values = height * width * 3
+    seen = max(values, LEAST_VALUES)
     if not model.facts.needs_background:
         ratio = min(MOST_LONG, max(height, width) / min(height, width))
         seen = int(3 * WORKING_SIDE * WORKING_SIDE * ratio)
