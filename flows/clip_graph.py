@@ -89,11 +89,16 @@ def grouped_clip(recipe: Recipe) -> list[tuple[Step, ...]]:
         previous = groups[-1][-1] if groups else None
         local = previous is not None and isinstance(previous.config, LOCAL) and isinstance(step.config, LOCAL)
         alone = previous is not None and step.source == previous.name and recipe.consumers(previous.name) == 1
-        if local and alone and not recipe.keep:
+        if local and alone and not recipe.keep and not _may_look_at_all(step.config):
             groups[-1] = (*groups[-1], step)
         else:
             groups.append((step,))
     return groups
+
+
+def _may_look_at_all(config: StageConfig) -> bool:
+    """Whether a stage may work out the background from all frames before its first one, so that they must be stored."""
+    return isinstance(config, MatteConfig) and config.background is None
 
 
 def needed(nodes: list[Node]) -> list[Node]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from flows.clip_graph import LOCAL, Node, last_reader, needed
 from tasks.chunks import Limits
+from tasks.clip_masks import MatteStage
 from tasks.clip_plan import (
     StagePlan,
     announced_bytes,
@@ -83,7 +84,8 @@ def _begins_early(node: Node) -> bool:
     config = node.steps[-1].config
     if isinstance(config, EncodeConfig):
         return True
-    return isinstance(config, LOCAL) and node.source is not None and node.source.source is None
+    local = isinstance(config, LOCAL) and node.source is not None and node.source.source is None
+    return local and not any(isinstance(each, MatteStage) and each.needs_background for each in node.local_stages)
 
 
 def _most_disk(

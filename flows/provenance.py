@@ -30,7 +30,12 @@ from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.stage import StageKey
 
-FILE_FIELDS = ("lut", "mask", "picture")  # of a stage's configuration: paths of files, which count by their content
+FILE_FIELDS = (
+    "lut",
+    "mask",
+    "picture",
+    "background",
+)  # of a stage's configuration: paths of files, which count by their content
 BY_DIGEST = "sha256:"
 PAID = "place"  # the stage whose output is an answer of a service, not a result of its inputs alone
 ORDERED = ("models", "purpose")  # of an order: what decides the result beside the recipe

@@ -127,6 +127,18 @@ class AlphaFinder(Protocol):
         ...
 
 
+@runtime_checkable
+class SmallAlphaFinder(AlphaFinder, Protocol):
+    """An alpha finder that looks at a shrunk copy, and whose alpha for the picture is the small one stretched by area.
+
+    So a large picture can be cut in tiles after one look at it.
+    """
+
+    def find_small_alpha(self, images: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) to alpha (N, 1, h, w) at the size it works at."""
+        ...
+
+
 @dataclass(frozen=True)
 class Face:
     """A face in a picture, in its pixels.

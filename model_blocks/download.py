@@ -99,6 +99,10 @@ def _from_any(
         except (NotFoundError, WeightsUnreachableError) as error:
             unreachable = unreachable or isinstance(error, WeightsUnreachableError)
             reasons.append(error.message)
+    if not reasons:
+        reasons = [
+            f"its authors offer {path.name} on a page, not to programs; get it there, then use --weights NAME=PATH"
+        ]
     kind = WeightsUnreachableError if unreachable else WeightsMissingError
     raise kind(f"the weights of {facts.name} could not be fetched: {'; '.join(reasons)}", model=facts.name)
 

@@ -67,6 +67,8 @@ class ModelFacts:
             else than photographs, or too slow everywhere.
         half_on: Devices on which it computes in float16, as its authors do there; float32 elsewhere.
         blend: The model whose weights can be blended with its own, registered as ``upscale_blend``.
+        finds_alpha: Of those that matte: an ``AlphaFinder``, which needs no mask; else a ``Matter``.
+        needs_background: Of those that find alpha: the same view without the object must be given.
         libraries: Installed packages whose version decides the pixels.
         extra: The optional part of the installation that its libraries come with.
     """
@@ -102,6 +104,8 @@ class ModelFacts:
     auto_on: tuple[Device, ...] = ("cpu", "cuda")
     half_on: tuple[Device, ...] = ()
     blend: str | None = None
+    finds_alpha: bool = False
+    needs_background: bool = False
     libraries: tuple[str, ...] = field(default=())
     extra: str = ""
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from datasets.frame_spec import CLIP_CHUNK, FrameSpec, rgb_spec
 from datasets.outputs import OutputPlace
 from tasks.chunks import run_chunks, run_growing
-from tasks.clip_masks import InpaintStage
+from tasks.clip_masks import InpaintStage, MatteStage
 from tasks.context import current_run
 from tasks.faces import FacesStage
 from tasks.growing import Growing, Teller
@@ -109,7 +109,7 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
     def compute(place: OutputPlace) -> StageWork:
         run = current_run()
         begun = ClipState.of(source)
-        passes, ended = follow(stages, begun)
+        passes, ended = follow(_with_backgrounds(source, stages, place, begun), begun)
         work = run_chunks(
             OutputPlace(run.storage, source.frames),
             place,
@@ -130,6 +130,16 @@ def _run(item: str, source: Picture, stages: tuple[LocalStage, ...]) -> StageOut
         )
 
     return run_stage(item, key, source, compute)
+
+
+def _with_backgrounds(
+    source: Picture, stages: tuple[LocalStage, ...], place: OutputPlace, begun: ClipState
+) -> tuple[LocalStage, ...]:
+    """The stages, with what is behind the object where one compares with that."""
+    frames = OutputPlace(current_run().storage, source.frames)
+    return tuple(
+        stage.with_background(frames, place, begun.cuts) if isinstance(stage, MatteStage) else stage for stage in stages
+    )
 
 
 def begin_clip_stage(item: str, key: StageKey, source: Growing, stages: Sequence[LocalStage]) -> None:
@@ -186,8 +196,7 @@ def follow(stages: Sequence[LocalStage], state: ClipState) -> tuple[list[ChunkPa
     """
     passes: list[ChunkPass] = []
     for stage in stages:
-        official = isinstance(stage, UpscaleStage) and not stage.model.facts.embedded
-        if (official or isinstance(stage, FacesStage)) and not state.tonemapped:
+        if _made_for_sdr(stage) and not state.tonemapped:
             refuse_hdr(state.info)
         timing, cuts, stretch = state.timing, state.cuts, state.stretch
         prepared: LocalStage = stage
@@ -203,6 +212,14 @@ def follow(stages: Sequence[LocalStage], state: ClipState) -> tuple[list[ChunkPa
             shape = each.output_shape(shape)
         state = replace(state, shape=shape, timing=timing, cuts=cuts, stretch=stretch)
     return passes, _kept_as_rgb(state)
+
+
+def _made_for_sdr(stage: LocalStage) -> bool:
+    """Whether its model was trained on ordinary pictures; what needs no weights knows no range."""
+    if isinstance(stage, FacesStage):
+        return True
+    by_model = isinstance(stage, UpscaleStage | MatteStage | InpaintStage | InterpolateStage)
+    return by_model and not stage.model.facts.embedded
 
 
 def _kept_as_rgb(state: ClipState) -> ClipState:

@@ -1,7 +1,7 @@
 """What is done with a mask that frames carry as their alpha: refined to a cutout, or what it covers removed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -11,14 +11,19 @@ from pydantic import Field
 
 from datasets.errors import RecipeError
 from datasets.frame_spec import Pixels
+from datasets.outputs import OutputPlace
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import inpainter
+from tasks.backgrounds import Backgrounds, background_input, estimated_backgrounds, given_background
+from tasks.clip_measures import shots
 from tasks.config import StageConfig
+from tasks.found_alpha import FoundMattePass, resources_of
 from tasks.ops.cutting import cut_out
 from tasks.ops.depth import to_float
 from tasks.ops.geometry import Region, Shape
 from tasks.passes import ChunkPass
 from tasks.stage import StageKey
+from tasks.view import open_view
 
 MATTE_VERSION = 1
 INPAINT_VERSION = 1
@@ -29,6 +34,11 @@ class MatteConfig(StageConfig):
     """Refine the mask of every frame to a soft alpha, and give edges the object's own colours."""
 
     stage: Literal["matte"] = "matte"
+    background: str | None = Field(
+        default=None,
+        description="Path of the same view without the object, for models that compare with it; otherwise it is worked "
+        "out from the frames of each shot.",
+    )
 
 
 class InpaintConfig(StageConfig):
@@ -151,16 +161,41 @@ class MatteStage:
     config: MatteConfig
     model: ModelRef
     name: str = "matte"
+    backgrounds: Backgrounds | None = None
 
     @property
     def resources(self) -> dict[str, float]:
-        return {}
+        return resources_of(self.model)
+
+    @property
+    def needs_background(self) -> bool:
+        """Whether it compares with what is behind the object, so that it cannot begin on the first frames."""
+        return self.model.facts.needs_background
+
+    def with_background(self, source: OutputPlace, place: OutputPlace, cuts: tuple[int, ...]) -> "MatteStage":
+        """The stage with what is behind the object, which is worked out here unless it is given.
+
+        Args:
+            source: The frames it works on.
+            place: Its output.
+            cuts: Indices of the first frames of all shots but the first.
+        """
+        if not self.needs_background:
+            return self
+        if self.config.background is not None:
+            return replace(self, backgrounds=given_background(self.config.background))
+        total = open_view(source).shape[0]
+        return replace(self, backgrounds=estimated_backgrounds(source, place, shots(cuts, total)))
 
     def key(self, source_fingerprint: str) -> StageKey:
-        inputs = (("output", source_fingerprint),)
-        return StageKey("matte", MATTE_VERSION, self.config.parameters(), inputs, (self.model,))
+        """The key; a background that is worked out follows from the source."""
+        inputs = (("output", source_fingerprint), *background_input(self.config.background, self.model))
+        parameters = {name: value for name, value in self.config.parameters().items() if name != "background"}
+        return StageKey("matte", MATTE_VERSION, parameters, inputs, (self.model,))
 
     def passes(self, shape: Shape) -> tuple[ChunkPass, ...]:
+        if self.model.facts.finds_alpha:
+            return (FoundMattePass(self.model, self.backgrounds),)
         _refuse_no_mask(shape, "matte")
         return (MattePass(self.model),)
 

@@ -14,10 +14,12 @@ from datasets.notices import Notice
 from datasets.outputs import OutputPlace
 from model_blocks.choice import ModelRef
 from model_blocks.runtime import segmenter
+from tasks.backgrounds import background_input
 from tasks.chunks import run_chunks
 from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.executor import peak_memory_bytes
+from tasks.found_alpha import cut_photograph, find_in_photograph
 from tasks.ops.geometry import Region, Shape
 from tasks.plan import refuse_memory
 from tasks.prefect_stage import stage_task
@@ -33,6 +35,9 @@ class CutoutConfig(StageConfig):
 
     stage: Literal["cutout"] = "cutout"
     keep_alpha: bool = Field(default=True, description="Keep the alpha channel of a picture that has one.")
+    background: str | None = Field(
+        default=None, description="Path of the same view without the product, for models that compare with it."
+    )
 
 
 @dataclass(frozen=True)
@@ -81,20 +86,36 @@ class CutoutPass:
 @stage_task("cutout")
 def cutout(item: str, source: Picture, config: CutoutConfig) -> StageOutcome:
     """Give the picture an alpha channel. One without an object passes uncut, with the warning ``no_object``."""
-    run = current_run()
-    models = (run.models["segment"], run.models["matte"])
-    key = StageKey("cutout", VERSION, config.parameters(), (("output", source.fingerprint),), models)
+    segment, matter = current_run().models["segment"], current_run().models["matte"]
+    key = _key(source, config, segment, matter)
 
     def compute(place: OutputPlace) -> StageWork:
         if config.keep_alpha and source.facts.get("alpha"):
             return StageWork(same_as=source.frames, facts={"object_found": True, "alpha_kept": True}, chunks=0)
-        found = _segment(source, models[0])
+        if matter.facts.finds_alpha:
+            return _cut_by_found(item, source, place, config, matter)
+        found = _segment(source, segment)
         coverage = float((found.probability > 0.5).mean())
         if found.confidence < NO_OBJECT_CONFIDENCE or coverage < SMALLEST_COVERAGE:
-            return _uncut(source, found, coverage)
-        return _cut(item, source, place, found, models[1], coverage)
+            return _uncut(source, {"confidence": found.confidence, "coverage": coverage}, found.peak_bytes)
+        return _cut(item, source, place, found, matter, coverage)
 
     return run_stage(item, key, source, compute)
+
+
+def _key(source: Picture, config: CutoutConfig, segment: ModelRef, matter: ModelRef) -> StageKey:
+    """The key; a model that finds the alpha by itself needs no segmenter."""
+    parameters = {name: value for name, value in config.parameters().items() if name != "background"}
+    inputs = (("output", source.fingerprint), *background_input(config.background, matter))
+    models = (matter,) if matter.facts.finds_alpha else (segment, matter)
+    return StageKey("cutout", VERSION, parameters, inputs, models)
+
+
+def _cut_by_found(item: str, source: Picture, place: OutputPlace, config: CutoutConfig, matter: ModelRef) -> StageWork:
+    found = find_in_photograph(source, place, matter, config.background)
+    if found.coverage < SMALLEST_COVERAGE:
+        return _uncut(source, {"coverage": found.coverage}, found.peak_bytes)
+    return cut_photograph(item, source, place, matter, found)
 
 
 def _segment(source: Picture, model: ModelRef) -> _Segmented:
@@ -121,10 +142,10 @@ def _find_object(task: _SegmentTask) -> _Segmented:
     return _Segmented(probability, float(found.confidence[0]), peak_memory_bytes())
 
 
-def _uncut(source: Picture, found: _Segmented, coverage: float) -> StageWork:
-    facts: dict[str, object] = {"object_found": False, "confidence": found.confidence, "coverage": coverage}
+def _uncut(source: Picture, measured: dict[str, object], peak_bytes: int) -> StageWork:
+    facts: dict[str, object] = {"object_found": False, **measured}
     notice = Notice("no_object", "No product was found in this picture, so it is delivered uncut.", dict(facts))
-    return StageWork(same_as=source.frames, facts=facts, notices=(notice,), chunks=0, peak_bytes=found.peak_bytes)
+    return StageWork(same_as=source.frames, facts=facts, notices=(notice,), chunks=0, peak_bytes=peak_bytes)
 
 
 def _cut(

@@ -28,6 +28,8 @@ EVIDENCE_LIMIT = 4.0  # log odds that colour likelihoods may weigh
 FLAT = 1e-3  # variance of the guide below which the smoothing sees no edge: grain of wood and cloth
 HAZE = 0.03  # alpha this close to 0 or 1 after smoothing is leftover of the smoothing
 GRAIN = 0.15  # the same where the band is only as good as an outline found at working size: grain of the ground
+CLEAR = 0.02  # alpha this close to 0 or 1 is taken for background or object where colours are looked for
+ENOUGH = 1e-6  # of what can be known around a pixel; less is rounding
 MATTER_LEVELS = 6
 BLOCK = 192  # pixels; small enough for the caches, large enough that the halo costs little
 
@@ -167,6 +169,49 @@ def _matte(images: Tensor, trimaps: Tensor, prior: Tensor | None, reach: _Reach)
     smooth = ((smooth - haze) / (1 - 2 * haze)).clamp(0, 1)
     alpha = torch.where(trimaps == 0.5, smooth, trimaps)
     return alpha, _decontaminated(images, alpha, front.colour, back.colour)
+
+
+def own_colours_halo(radius: int) -> int:
+    """How many pixels around a pixel ``own_colours`` looks at."""
+    return spread_reach(_levels(radius))
+
+
+def own_colours(images: Tensor, alpha: Tensor, *, radius: int) -> Tensor:
+    """The object's own colours under an alpha that another model found.
+
+    Args:
+        images: (N, 3, H, W), RGB, float, 0..1.
+        alpha: (N, 1, H, W), 0..1; colours are taken from where it is within ``CLEAR`` of 1 and 0.
+        radius: half-width in pixels of the soft edge.
+
+    Returns:
+        (N, 3, H, W), 0..1, which equals the image where alpha is 0 or 1, or where one side's colours are not known.
+
+    Raises:
+        FrameShapeError: the two do not belong together.
+    """
+    _check(images, alpha)
+    images, alpha = images.float(), alpha.float().clamp(0, 1)
+    made, levels = images.clone(), _levels(radius)
+    halo = own_colours_halo(radius)
+    height, width = alpha.shape[2:]
+    for y in range(0, height, BLOCK):
+        for x in range(0, width, BLOCK):
+            own = (..., slice(y, y + BLOCK), slice(x, x + BLOCK))
+            if not ((alpha[own] > 0) & (alpha[own] < 1)).any():
+                continue
+            top, left = max(0, y - halo), max(0, x - halo)
+            wide = (..., slice(top, y + BLOCK + halo), slice(left, x + BLOCK + halo))
+            inner = (..., slice(y - top, y - top + BLOCK), slice(x - left, x - left + BLOCK))
+            made[own] = _own_colours(images[wide], alpha[wide], levels)[inner]
+    return made
+
+
+def _own_colours(images: Tensor, alpha: Tensor, levels: int) -> Tensor:
+    front = known_colours(images, (alpha >= 1 - CLEAR).float(), levels=levels)
+    back = known_colours(images, (alpha <= CLEAR).float(), levels=levels)
+    cleaned = _decontaminated(images, alpha, front.colour, back.colour)
+    return torch.where((front.amount > ENOUGH) & (back.amount > ENOUGH), cleaned, images)
 
 
 def known_colours(images: Tensor, known: Tensor, *, levels: int) -> _Known:

@@ -305,7 +305,7 @@ def test_a_known_program_is_kept(site: Site, tmp_path: Path) -> None:
 
 def test_a_file_whose_address_nobody_knows_is_told_so(site: Site, tmp_path: Path) -> None:
     homeless = facts(site, file_url=None, file_name="net.pth")
-    with pytest.raises(WeightsMissingError, match="no address of net.pth is known; name a mirror"):
+    with pytest.raises(WeightsMissingError, match=r"no address of net\.pth is known; name a mirror"):
         pull(homeless, weights_dir=tmp_path, mirror=None, progress=quiet)
     site.files["/mirror/net.pth"] = DATA
     done = pull(homeless, weights_dir=tmp_path, mirror=f"{site.url}/mirror", progress=quiet)
