@@ -34,6 +34,7 @@ class ModelShelf:
         rules: What it goes by until ``obey`` says otherwise.
         clock: Seconds since the epoch.
         held: Bytes of a device's memory that this process holds.
+        free: Gives back the memory of models that were let go.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class ModelShelf:
         rules: ShelfRules | None = None,
         clock: Callable[[], float] = time.time,
         held: Callable[[str], int] = held_bytes,
+        free: Callable[[], None] = free_caches,
     ) -> None:
         self._rules = rules or ShelfRules()
         self._clock = clock
         self._held_of_device = held
+        self._free = free
         self._lock = threading.Lock()  # of what follows; held for moments
         self._loading = threading.RLock()  # a model may be made of others
         self._entries: OrderedDict[ModelKey, Entry] = OrderedDict()  # the least recently used first
@@ -222,7 +225,7 @@ class ModelShelf:
         for entry in gone:
             entry.model = None  # callers may still have the entry in a variable
         if gone:
-            free_caches()
+            self._free()
 
     # counting; the lock is held
 

@@ -28,7 +28,7 @@ class Counts:
     def per_minute(self, now: float, window_s: float) -> float:
         """Requests a minute, over a window or over the model's life if that is shorter."""
         window_s = min(window_s, max(SHORTEST_WINDOW_S, now - self.born))
-        return sum(each > now - window_s for each in self.times) * 60 / window_s
+        return sum(each >= now - window_s for each in self.times) * 60 / window_s
 
 
 @dataclass

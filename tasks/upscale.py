@@ -88,7 +88,7 @@ class _Enlarge:
         return with_smaller_plans(partial(self._by_plan, network, frames), plans, work)
 
     def _plans(self, shape: tuple[int, ...], halo: int) -> list["_Plan"]:
-        """All frames at once, then fewer; then parts of a frame, where the same bits are made of them."""
+        """All frames at once, then fewer; then parts of a frame, where those make the same up to float32's rounding."""
         count, side = shape[0], max(shape[1:3])
         plans = [_Plan(frames) for frames in halvings(count)]
         facts = self.model.facts

@@ -62,7 +62,7 @@ class ModelCircuit:
         return self.circuit != "closed" and end is not None and end > at
 
     def failed(self, reason: str, at: datetime, limits: ModelCircuitLimits) -> "ModelCircuit":
-        """After a failure of the model itself; of work that had begun before it opened, it changes nothing but words."""
+        """After a failure of the model itself; one of work that began before it opened changes nothing but words."""
         told = replace(self, failures=self.failures + 1, last_reason=reason, failed_at=at)
         if self.circuit == "open" and self.is_left_alone(at):
             return told

@@ -26,9 +26,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 def in_process(**facts: object) -> ModelInProcess:
     told = datetime.now(UTC)
-    return replace(
-        ModelInProcess("here", 7, "net", "cpu", 5 << 32, told, told, 2.5, 1, 9, 0, told), **facts
-    )  # type: ignore[arg-type]
+    return replace(ModelInProcess("here", 7, "net", "cpu", 5 << 32, told, told, 2.5, 1, 9, 0, told), **facts)  # type: ignore[arg-type]
 
 
 def test_the_last_wish_counts_and_belongs_to_its_tenant(ledger: Ledger) -> None:
@@ -60,7 +58,7 @@ def test_three_failures_in_a_row_open_the_circuit_and_one_try_decides(ledger: Le
         for second in range(2):
             session.model_failed("net", "out of memory", at=NOW + timedelta(seconds=second), limits=LIMITS)
         session.model_worked("net", at=NOW + timedelta(seconds=3))
-        for second in range(2):
+        for _ in range(2):
             assert session.model_failed("net", "again", at=NOW, limits=LIMITS).circuit == "closed"
         opened = session.model_failed("net", "and again", at=NOW, limits=LIMITS)
         assert (opened.circuit, opened.retry_at, opened.last_reason) == ("open", NOW + MINUTE, "and again")
