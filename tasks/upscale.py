@@ -98,6 +98,8 @@ class _Enlarge:
         return plans
 
     def _by_plan(self, network: Upscaler, frames: Pixels, plan: "_Plan") -> Pixels:
+        if plan == _Plan(len(frames)):
+            return self._enlarged(network, frames)  # without a second copy
         height, width, channels = frames.shape[1:]
         made = np.empty((len(frames), height * self.scale, width * self.scale, channels), frames.dtype)
         tiling = LocalPass(partial(self._enlarged, network), halo_pixels=network.halo, scale=self.scale, tile=plan.tile)
