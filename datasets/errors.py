@@ -45,6 +45,7 @@
     │   ├── OutputIncompleteError        output_incomplete
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown
+    │   ├── ModelOutputError             model_output          model_blocks/finite.py
     │   ├── WeightsMissingError          weights_missing       model_blocks/weight_errors.py
     │   ├── WeightsDigestError           weights_digest
     │   ├── WeightsDamagedError          weights_damaged

@@ -55,6 +55,14 @@ class Settings(BaseSettings):
     memory_limit_mb: int | None = Field(
         default=None, ge=64, description="Memory that one worker may plan with, in MiB; empty: a share of what is free."
     )
+    model_memory_mb: int | None = Field(
+        default=None,
+        ge=1,
+        description="What one worker's models may take of a device's memory, in MiB; empty: a share of it.",
+    )
+    model_idle_s: float = Field(
+        default=300.0, gt=0, description="How long a model that nobody asks for is kept, in seconds."
+    )
     disk_reserve_mb: int = Field(default=256, ge=0, description="Disk space in MiB that a plan must leave free.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where models run.")
     max_input_mb: int = Field(default=256, ge=1, description="Largest photograph file, in MiB.")

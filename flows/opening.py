@@ -14,6 +14,7 @@ from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
 from flows.order import Order
 from flows.recipes import Recipe
+from flows.tending import models_tended
 from model_blocks.choice import ModelRef, Selection, choose_model
 from model_blocks.object_access import access_options
 from model_blocks.registry import ModelFacts
@@ -81,7 +82,7 @@ def open_run(
         context = RunContext(
             run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates
         )
-        with within_run(context):
+        with within_run(context), models_tended(context):
             yield context
 
 

@@ -1,7 +1,6 @@
-"""The models of one process: made on first use, kept, never made twice."""
+"""The models of one process: made on first use, kept on a shelf within a memory budget, never made twice at a time."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Hashable
 from importlib import import_module
 from typing import Any, cast
 
@@ -18,6 +17,11 @@ from model_blocks.capabilities import (
     Upscaler,
 )
 from model_blocks.choice import ModelRef
+from model_blocks.shelf import ModelShelf
+from model_blocks.shelf_facts import ModelKey
+
+SHELF = ModelShelf()  # of this process
+USUAL_SCALE = 2  # of an upscaler that is made for a factor, when nobody has asked for one yet
 
 
 def segmenter(ref: ModelRef) -> Segmenter:
@@ -62,7 +66,7 @@ def upscaler(ref: ModelRef, scale: int, blend: ModelRef | None = None, denoise: 
         denoise: Its share in the blend; 1: the model alone.
     """
     if ref.facts.embedded:
-        return cast(Upscaler, _made(ref.facts.factory, scale))
+        return cast(Upscaler, _model(ref, scale))
     if blend is None:
         return cast(Upscaler, _model(ref))
     return cast(
@@ -71,31 +75,31 @@ def upscaler(ref: ModelRef, scale: int, blend: ModelRef | None = None, denoise: 
     )
 
 
-def _model(ref: ModelRef, **options: str | float | None) -> Any:
+def bring(ref: ModelRef) -> None:
+    """Have a model loaded before anybody asks for it."""
+    if ref.facts.embedded and ref.facts.capability == "upscale":
+        _model(ref, USUAL_SCALE, asked=False)
+    else:
+        _model(ref, asked=False)
+
+
+def _model(ref: ModelRef, *arguments: int, asked: bool = True, **options: str | float | None) -> Any:
+    """A model off the shelf, named by plain values; one with weights from its file, checked against its digest."""
     facts = ref.facts
+    making: tuple[Hashable, ...]
     if facts.embedded:
-        return _made(facts.factory)
-    chosen = tuple(sorted(options.items()))
-    return _opened(facts.factory, ref.name, ref.path, ref.weights, ref.device, ref.precision, chosen)
+        making = (facts.factory, *arguments)
+    else:
+        making = (facts.factory, ref.path, ref.weights, ref.precision, *sorted(options.items()))
 
+    def load() -> Any:
+        make = _factory(facts.factory)
+        if facts.embedded:
+            return make(*arguments)
+        how = {"sha256": ref.weights, "device": ref.device, "precision": ref.precision}
+        return make(ref.name, ref.path, **how, **options)
 
-@lru_cache(maxsize=16)
-def _made(factory: str, *arguments: int) -> Any:
-    return _factory(factory)(*arguments)
-
-
-@lru_cache(maxsize=4)
-def _opened(
-    factory: str,
-    name: str,
-    path: str,
-    sha256: str,
-    device: str,
-    precision: str,
-    options: tuple[tuple[str, str | float | None], ...],
-) -> Any:
-    """A model from its weights file, checked against its digest; kept by plain values."""
-    return _factory(factory)(name, path, sha256=sha256, device=device, precision=precision, **dict(options))
+    return SHELF.get(ModelKey(ref.name, ref.device, making), load, lambda: _factory(facts.factory), asked=asked)
 
 
 def _factory(factory: str) -> Callable[..., Any]:

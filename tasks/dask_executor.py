@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import redaction
 from datasets.errors import WorkerLostError
@@ -18,6 +18,7 @@ from tasks.allocation import reuse_freed_memory
 from tasks.dask_lanes import Floor, Lane
 from tasks.executor import Resources, Result, Task, attempt, local_resources, refuse_resources
 
+Answer = TypeVar("Answer")
 IN_FLIGHT_PER_WORKER = 2  # one being worked on, one waiting: no worker idles, nothing piles up
 FAILURES_BORNE = 1  # workers that a task may outlive, however it came to be there, before it is tried alone
 
@@ -58,6 +59,14 @@ class OnDask:
                 yield position, result
         finally:
             self._client.cancel(lane.close(), force=True)
+
+    def everywhere(self, function: Callable[..., Answer], *arguments: object) -> list[Answer]:
+        """Call a function on every worker that is there; those that do not answer are left out."""
+        return list(self._client.run(function, *arguments, on_error="ignore").values())
+
+    def at_start(self, plugin: Any) -> None:
+        """Have every worker, present and to come, set up a plugin."""
+        self._client.register_plugin(plugin)
 
     def _submit(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
         return self._client.submit(attempt, function, task, self._retries, pure=False, resources=resources or None)
@@ -129,6 +138,7 @@ class OwnWorkers:
         self._settings, self._until = settings, until
         self._lock = threading.Lock()
         self._cluster: OnDask | None = None
+        self._plugins: list[Any] = []
         self.workers = settings.workers
 
     def run(
@@ -139,12 +149,25 @@ class OwnWorkers:
         for first in waiting:
             yield from self._started().run(function, chain([first], waiting), resources=resources)
 
+    def everywhere(self, function: Callable[..., Answer], *arguments: object) -> list[Answer]:
+        """As ``OnDask`` does; workers that were not started have nothing to say."""
+        return [] if self._cluster is None else self._cluster.everywhere(function, *arguments)
+
+    def at_start(self, plugin: Any) -> None:
+        """As ``OnDask`` does, once they are started."""
+        with self._lock:
+            self._plugins.append(plugin)
+            if self._cluster is not None:
+                self._cluster.at_start(plugin)
+
     def _started(self) -> OnDask:
         with self._lock:
             if self._cluster is None:
                 with _deaf_to_interrupts():
                     client = self._until.enter_context(_own_cluster(self._settings))
                 self._cluster = OnDask(client, self._settings.chunk_retries)
+                for plugin in self._plugins:
+                    self._cluster.at_start(plugin)
             return self._cluster
 
 

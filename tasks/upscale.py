@@ -2,24 +2,29 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from datasets.errors import RecipeError, UsageError
 from datasets.frame_spec import Pixels
+from model_blocks.capabilities import Upscaler
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
+from model_blocks.oom import Work, halvings, with_smaller_plans
 from model_blocks.runtime import upscaler
 from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.ops.depth import to_float
-from tasks.ops.geometry import Shape
+from tasks.ops.geometry import Region, Shape
 from tasks.passes import ChunkPass, LocalPass, ResamplePass
 from tasks.stage import StageKey
 
 VERSION = 2  # blocks of chunks at a time
 LARGEST_FACTOR = 8
+SMALLEST_PART = 64  # input pixels; halos would be most of what smaller ones compute
 CUDA_TILE = 1024  # input pixels; libraries there choose by size how they round, so the sizes are always the same
 
 
@@ -60,6 +65,13 @@ class UpscaleConfig(StageConfig):
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
+class _Plan(NamedTuple):
+    """How much is enlarged at once: so many frames, in parts of so many input pixels a side; None: whole."""
+
+    frames: int
+    tile: int | None = None
+
+
 @dataclass(frozen=True)
 class _Enlarge:
     """The array function: (T, H, W, 3|4) to (T, s*H, s*W, same), same dtype."""
@@ -70,16 +82,46 @@ class _Enlarge:
     denoise: float = 1.0
 
     def __call__(self, frames: Pixels) -> Pixels:
+        network = upscaler(self.model, self.scale, self.blend, self.denoise)
+        plans = self._plans(frames.shape, network.halo)
+        work = Work(self.model.name, self.model.device, frames.shape)
+        return with_smaller_plans(partial(self._by_plan, network, frames), plans, work)
+
+    def _plans(self, shape: tuple[int, ...], halo: int) -> list["_Plan"]:
+        """All frames at once, then fewer; then parts of a frame, where those make the same up to float32's rounding."""
+        count, side = shape[0], max(shape[1:3])
+        plans = [_Plan(frames) for frames in halvings(count)]
+        facts = self.model.facts
+        seen = facts.receptive_radius or halo
+        if self.model.device == "cpu" and facts.tile_pixels is None and halo >= seen and side > SMALLEST_PART:
+            plans += [_Plan(1, part) for part in halvings(side, SMALLEST_PART)[1:]]
+        return plans
+
+    def _by_plan(self, network: Upscaler, frames: Pixels, plan: "_Plan") -> Pixels:
+        if plan == _Plan(len(frames)):
+            return self._enlarged(network, frames)  # without a second copy
+        height, width, channels = frames.shape[1:]
+        made = np.empty((len(frames), height * self.scale, width * self.scale, channels), frames.dtype)
+        tiling = LocalPass(partial(self._enlarged, network), halo_pixels=network.halo, scale=self.scale, tile=plan.tile)
+        for first in range(0, len(frames), plan.frames):
+            some = frames[first : first + plan.frames]
+            whole = Region(0, len(some), 0, height, 0, width)
+            large = Region(0, len(some), 0, made.shape[1], 0, made.shape[2])
+            shape = Shape(len(some), height, width, channels)
+            made[first : first + plan.frames] = tiling.apply(some, read=whole, region=large, shape=shape)
+        return made
+
+    def _enlarged(self, network: Upscaler, frames: Pixels) -> Pixels:
         import torch
 
-        network = upscaler(self.model, self.scale, self.blend, self.denoise)
         images = torch.from_numpy(to_float(frames)).permute(0, 3, 1, 2).to(self.model.device)
         with torch.inference_mode():
             made = [network.upscale(images[:, :3])]
             if images.shape[1] == 4:
                 made.append(network.upscale(images[:, 3:]))  # apart, as a grey picture
-        values = torch.cat(made, dim=1).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        return np.rint(values * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
+            values = refuse_not_finite(torch.cat(made, dim=1), self.model.name, self.model.device)
+        shown = values.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+        return np.rint(shown * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
 
 
 def _same(frames: Pixels) -> Pixels:

@@ -8,6 +8,8 @@ from datasets.ledger.engine import Ledger, open_ledger
 from datasets.ledger.gate_rows import GateRecord, QuarantineRecord
 from datasets.ledger.leases import Lease
 from datasets.ledger.looks import Look
+from datasets.ledger.model_circuits import ModelCircuit, ModelCircuitLimits
+from datasets.ledger.model_rows import ModelEvent, ModelInProcess, ModelState
 from datasets.ledger.purchases import (
     Bought,
     Busy,
@@ -54,6 +56,11 @@ __all__ = [
     "Ledger",
     "LedgerSession",
     "Look",
+    "ModelCircuit",
+    "ModelCircuitLimits",
+    "ModelEvent",
+    "ModelInProcess",
+    "ModelState",
     "NotCharged",
     "OpenUntil",
     "OutputRecord",

@@ -12,6 +12,7 @@ from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
 from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.lineage_rows import LineageRows
+from datasets.ledger.model_rows import ModelRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.tables import json_ready, storable
@@ -22,7 +23,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows):
+class LedgerSession(LineageRows, GateRows, ModelRows):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from datasets.errors import PipelineError, UsageError
 from deployments.cli.inspecting import json_option
+from deployments.cli.model_states import cool_models, status_of_models, thermal_column, warm_models
 
 if TYPE_CHECKING:
     from datasets.settings import Settings
@@ -22,6 +23,10 @@ def models() -> None:
     """The models that can be used."""
 
 
+for command in (warm_models, cool_models, status_of_models):
+    models.add_command(command)
+
+
 @models.command("list")
 @json_option
 def list_models(as_json: bool) -> int:
@@ -30,13 +35,27 @@ def list_models(as_json: bool) -> int:
     from model_blocks.registry import MODELS
     from model_blocks.weight_files import look
 
-    folder = read_settings().weights_dir
-    rows = [(facts, look(facts, weights_dir=folder)) for facts in MODELS]
+    settings = read_settings()
+    thermal = thermal_column(settings)
+    rows = [(facts, look(facts, weights_dir=settings.weights_dir)) for facts in MODELS]
+    wanted = {facts.name: thermal.get(facts.name, "automatic") for facts, _ in rows}
     if as_json:
-        click.echo(json.dumps([_document(facts, state) for facts, state in rows], indent=1))
+        documents = [_document(facts, state) | {"thermal": wanted[facts.name]} for facts, state in rows]
+        click.echo(json.dumps(documents, indent=1))
         return 0
-    headings = ("capability", "model", "presence", "size", "digest", "licence", "purpose", "method", "weights")
-    _table(headings, (_row(facts, state) for facts, state in rows))
+    headings = (
+        "capability",
+        "model",
+        "presence",
+        "thermal",
+        "size",
+        "digest",
+        "licence",
+        "purpose",
+        "method",
+        "weights",
+    )
+    _table(headings, (_row(facts, state, wanted[facts.name]) for facts, state in rows))
     return 0
 
 
@@ -66,7 +85,7 @@ def _state(state: "WeightsState") -> dict[str, Any]:
     }
 
 
-def _row(facts: "ModelFacts", state: "WeightsState") -> tuple[str, ...]:
+def _row(facts: "ModelFacts", state: "WeightsState", thermal: str) -> tuple[str, ...]:
     from deployments.cli.words import size
     from model_blocks.registry import EVERY_PURPOSE
 
@@ -74,6 +93,7 @@ def _row(facts: "ModelFacts", state: "WeightsState") -> tuple[str, ...]:
         facts.capability,
         facts.name,
         state.presence,
+        thermal,
         "" if facts.bytes is None else size(facts.bytes),
         (state.sha256 or "")[:SHORT],
         facts.licence,
