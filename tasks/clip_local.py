@@ -218,8 +218,8 @@ def _made_for_sdr(stage: LocalStage) -> bool:
     """Whether its model was trained on ordinary pictures; what needs no weights knows no range."""
     if isinstance(stage, FacesStage):
         return True
-    by_model = isinstance(stage, UpscaleStage | MatteStage | InpaintStage | InterpolateStage)
-    return by_model and not stage.model.facts.embedded
+    models = UpscaleStage | MatteStage | InpaintStage | InterpolateStage
+    return isinstance(stage, models) and not stage.model.facts.embedded
 
 
 def _kept_as_rgb(state: ClipState) -> ClipState:
