@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from datasets.errors import NotFoundError, StorageUnavailableError, UsageError
 from datasets.ledger import Ledger, LedgerSession, open_ledger
 from datasets.ledger.gate_rows import GateRows
+from datasets.ledger.routing_rows import RoutingRows
 from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.tables import json_ready, tenant_tables
 from datasets.ledger.transactions import transaction
@@ -375,7 +376,7 @@ def filled(ledger: Ledger) -> Ledger:
     with ledger.session("anna") as session:
         fill(session)
     own_tests = {"leases", "purchases", "budgets", "avoided", "circuits", "secret_reads", "lineage_records", "outbox"}
-    own_tests |= {"gate_results", "quarantine", "looks"}
+    own_tests |= {"gate_results", "quarantine", "looks", "routing_decisions"}
     assert {name for name, rows in rows_of(ledger, "anna").items() if not rows} == own_tests
     return ledger
 
@@ -384,6 +385,7 @@ def test_every_public_method_is_tried_by_a_stranger() -> None:
     public = {name for name in dir(LedgerSession) if not name.startswith("_")} - {
         *dir(LineageRows),
         *dir(GateRows),
+        *dir(RoutingRows),
     }  # which have their own
     assert public == {*FOUND_NOTHING, *REFUSED, *CHANGED_NOTHING_OF_OTHERS}
 
