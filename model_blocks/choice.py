@@ -158,9 +158,7 @@ def _routed(
         max_latency_s=wishes.max_latency_s,
         prefer=wishes.prefer,
     )
-    found = candidates_for(
-        capability, device=where, available=available, given=given, remedy=_remedy, wishes=wishes
-    )
+    found = candidates_for(capability, device=where, available=available, given=given, remedy=_remedy, wishes=wishes)
     return route(request, found, wishes.rules)
 
 

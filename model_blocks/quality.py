@@ -56,7 +56,7 @@ STANDINGS: dict[str, Standing] = {
         0.47, _BY_ENLARGING.format(detail=0.260, degraded=0.689, clean=0.820), True, 3.9, 0.2
     ),
     "realesrgan-x4plus": Standing(
-        0.82, "not measured; the authors' model for photographs, of which general-x4v3 is the small one", False, 76.0, 1.0
+        0.82, "assumed: the authors' network for photographs, general-x4v3 being their small one", False, 76.0, 1.0
     ),
-    "realesrgan-x4plus-anime-6b": Standing(0.47, "not measured; made for drawings, as animevideo-v3", False, 25.0, 0.5),
+    "realesrgan-x4plus-anime-6b": Standing(0.47, "assumed: made for drawings, as animevideo-v3", False, 25.0, 0.5),
 }

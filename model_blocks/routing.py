@@ -45,7 +45,8 @@ def route(request: RouteRequest, candidates: Sequence[Candidate], rules: Sequenc
     refusals = {each.name: _refusal(each, request, factor) for each in candidates}
     usable = [each for each in candidates if refusals[each.name] is None]
     suited = [each for each in usable if request.device in each.auto_on or each.given]
-    rule = next((each for each in _by_priority(rules) if each.when.hold(request) and _names_any(each, candidates)), None)
+    holding = (each for each in _by_priority(rules) if each.when.hold(request) and _names_any(each, candidates))
+    rule = next(holding, None)
     by_rule = [each for name in (rule.models if rule else ()) for each in usable if each.name == name]
     scores = {each.name: score(each, request, factor) for each in usable if each in suited or each in by_rule}
     ranked = sorted(suited, key=lambda each: (not _preferred(each, request), -scores[each.name].total))
@@ -119,9 +120,7 @@ def _unsuited(candidate: Candidate, request: RouteRequest) -> LeftOut:
     return LeftOut(name=candidate.name, why="device", words=words)
 
 
-def _reason(
-    by: By, chosen: Candidate, found: Score, among: int, rule: Rule | None, request: RouteRequest
-) -> str:
+def _reason(by: By, chosen: Candidate, found: Score, among: int, rule: Rule | None, request: RouteRequest) -> str:
     """Why, in words: ``fast, cost-effective; best score 0.84 of 3``."""
     if by == "given":
         return "its weights were given"

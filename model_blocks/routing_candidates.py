@@ -9,10 +9,10 @@ from model_blocks.registry import known_models
 from model_blocks.routing_types import Candidate, History, Level, Rule
 
 PROVIDERS = ("embedded", "official")
-Histories = Callable[[], Mapping[str, History]]
+Histories = Callable[[str], Mapping[str, History]]
 
 
-def no_history() -> Mapping[str, History]:
+def no_history(_: str) -> Mapping[str, History]:
     """Nothing was ever computed."""
     return {}
 
@@ -29,7 +29,7 @@ class Wishes:
         recipe: The recipe's title, for rules.
         long_side: Pixels of an item's longer side, for rules; None: not known yet.
         rules: The tenant's.
-        histories: What the ledger knows of models; asked only where there is a choice.
+        histories: What the ledger knows of models on a device; asked only where there is a choice.
         out_of_service: Models that nobody may choose at the moment.
     """
 
@@ -90,10 +90,14 @@ def candidates_for(
         )
         for facts in known
     ]
-    histories = wishes.histories() if sum(each.available for each in found) > 1 else {}
-    return [
-        each.model_copy(
-            update={"history": histories.get(each.name), "out_of_service": each.name in wishes.out_of_service}
-        )
-        for each in found
-    ]
+    if sum(each.available for each in found) > 1:
+        found = [_with_history(each, device, wishes.histories) for each in found]
+    return [each.model_copy(update={"out_of_service": each.name in wishes.out_of_service}) for each in found]
+
+
+def _with_history(found: Candidate, device: str, histories: Histories) -> Candidate:
+    """Embedded models run on the CPU; a stage in which another ran on the device counts for the device."""
+    known = histories(device).get(found.name)
+    if known is None and found.provider == "embedded":
+        known = histories("cpu").get(found.name)
+    return found.model_copy(update={"history": known})

@@ -1,7 +1,7 @@
 """A tenant's routing rules: a JSON list in a file, checked before anything runs.
 
-    [{"priority": 10, "when": {"capability": "upscale", "long_side_above": 4000}, "use": "realesr-general-x4v3",
-      "fallbacks": ["embedded-upscaler"]}]
+[{"priority": 10, "when": {"capability": "upscale", "long_side_above": 4000}, "use": "realesr-general-x4v3",
+"fallbacks": ["embedded-upscaler"]}]
 """
 
 import json

@@ -10,6 +10,7 @@ from pydantic import Field
 from datasets.errors import RecipeError, UsageError
 from datasets.frame_spec import Pixels
 from model_blocks.choice import ModelRef
+from model_blocks.model_errors import refuse_not_finite
 from model_blocks.runtime import upscaler
 from tasks.config import StageConfig
 from tasks.context import current_run
@@ -79,6 +80,7 @@ class _Enlarge:
             if images.shape[1] == 4:
                 made.append(network.upscale(images[:, 3:]))  # apart, as a grey picture
         values = torch.cat(made, dim=1).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+        refuse_not_finite(bool(np.isfinite(values).all()), self.model.name)
         return np.rint(values * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from datasets.ledger.routing_tables import routing_decisions
 from datasets.ledger.tables import json_ready, runs, stage_runs

@@ -18,8 +18,8 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from datasets.errors import NotFoundError, StorageUnavailableError, UsageError
 from datasets.ledger import Ledger, LedgerSession, open_ledger
 from datasets.ledger.gate_rows import GateRows
-from datasets.ledger.routing_rows import RoutingRows
 from datasets.ledger.lineage_rows import LineageRows
+from datasets.ledger.routing_rows import RoutingRows
 from datasets.ledger.tables import json_ready, tenant_tables
 from datasets.ledger.transactions import transaction
 from tests.datasets.ledger_rows import (
