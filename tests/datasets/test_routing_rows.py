@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,19 +48,19 @@ def test_choices_come_back_in_their_order_and_the_last_word_counts(ledger: Ledge
 
 
 def test_a_tenant_learns_of_its_own_stages_alone(ledger: Ledger) -> None:
-    values = {"cached": False, "skipped": None, "chunks": 1, "device": "cpu", "started_at": NOW}
+    values: dict[str, Any] = {"cached": False, "skipped": None, "chunks": 1, "device": "cpu", "started_at": NOW}
     with ledger.session("anna") as session:
         session.record_stage(a_stage(**values, stage_run_id="a", model="x + y", seconds=2.0, error_code=None))
         session.record_stage(a_stage(**values, stage_run_id="b", model="x", seconds=4.0, error_code=None))
         session.record_stage(a_stage(**values | {"chunks": 0}, stage_run_id="c", model="y", error_code="model_memory"))
-    asked = {"flow": "product", "since": NOW - timedelta(days=7), "faults": ("model_memory",)}
+    asked: dict[str, Any] = {"flow": "product", "since": NOW - timedelta(days=7), "faults": ("model_memory",)}
     with ledger.session("anna", read_only=True) as session:
-        found = session.model_times(**asked)  # type: ignore[arg-type]
+        found = session.model_times(**asked)
     assert sorted(found) == [("x", "cpu"), ("y", "cpu")]
     assert (sorted(found["x", "cpu"].seconds), found["x", "cpu"].failures) == ([2.0, 4.0], 0)
     assert (found["y", "cpu"].seconds, found["y", "cpu"].failures) == ([2.0], 1)
     with ledger.session("bert", read_only=True) as session:
-        assert session.model_times(**asked) == {}  # type: ignore[arg-type]
+        assert session.model_times(**asked) == {}
 
 
 def test_the_slowest_in_twenty_by_nearest_rank() -> None:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from deployments.cli.inspecting import show
-from deployments.cli.main import cli
+from deployments.cli.main import stillmotion
 from deployments.cli.options import OPTIONS, read_common
 from flows.order import ProductOrder
 from flows.product import product
@@ -45,6 +45,6 @@ def test_show_says_what_was_chosen_and_why(tmp_path: Path) -> None:
 
 
 def test_help_names_the_levels() -> None:
-    said = CliRunner().invoke(cli, ["product", "--help"]).output
+    said = CliRunner().invoke(stillmotion, ["product", "--help"]).output
     assert "economy|balanced|premium" in said
     assert "--max-latency" in said

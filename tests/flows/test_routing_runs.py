@@ -215,7 +215,12 @@ def test_history_of_seven_days_counts_and_nothing_else(weights: Path, monkeypatc
     with ledger.session("default") as session:
         session.start_run(a_run("photos", flow="product"))
         session.start_run(a_run("clips", flow="video"))
-        kept = {"run_id": "photos", "model": f"{GENERAL} (unpublished weights 01234567)", "cached": False, "chunks": 3}
+        kept: dict[str, Any] = {
+            "run_id": "photos",
+            "model": f"{GENERAL} (unpublished weights 01234567)",
+            "cached": False,
+            "chunks": 3,
+        }
         kept |= {"skipped": None, "error_code": None, "device": "cpu", "seconds": 2.0, "started_at": now}
         others: tuple[dict[str, Any], ...] = (
             {},
@@ -279,14 +284,12 @@ def test_a_restricted_licence_is_refused_with_what_there_is_instead(
 
 def test_weights_that_go_between_choice_and_use(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(weights, monkeypatch, GENERAL)
-    from flows import opening
-
-    begin = opening.open_executor
+    from tasks.executor import open_executor as begin
 
     def gone(*arguments: Any, **more: Any) -> Any:
         shutil.rmtree(weights)
         return begin(*arguments, **more)
 
-    monkeypatch.setattr(opening, "open_executor", gone)
+    monkeypatch.setattr("flows.opening.open_executor", gone)
     (item,) = run(small(tmp_path / "cup.png")).items
     assert (item.status, item.reasons[0].facts["code"]) == ("delivered", "weights_missing")
