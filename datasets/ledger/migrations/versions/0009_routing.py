@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("capability", sa.String(32), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("model", sa.String(128), nullable=False),
-        sa.Column("licence", sa.String(64), nullable=False),
+        sa.Column("licence", sa.Text(), nullable=False),
         sa.Column("purpose", sa.String(32), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("record", sa.JSON(), nullable=False),
