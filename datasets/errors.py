@@ -45,7 +45,10 @@
     │   ├── OutputIncompleteError        output_incomplete
     │   ├── OutputDamagedError           output_damaged
     │   ├── ModelUnknownError            model_unknown
-    │   ├── ModelOutputError             model_output          model_blocks/finite.py
+    │   │   ├── NoModelFitsError             no_model_fits     model_blocks/routing.py
+    │   │   └── LicenceRefusedError          licence_refused
+    │   ├── ModelOutputError             model_output          model_blocks/model_errors.py
+    │   ├── ModelMemoryError             model_memory
     │   ├── WeightsMissingError          weights_missing       model_blocks/weight_errors.py
     │   ├── WeightsDigestError           weights_digest
     │   ├── WeightsDamagedError          weights_damaged

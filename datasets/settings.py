@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     signing_key: Path | None = Field(
         default=None, description="Folder made by `stillmotion keys make`; published files are signed with its key."
     )
+    routing: Path | None = Field(
+        default=None, description="JSON file with this tenant's rules for the choice of models."
+    )
     chunk_retries: int = Field(default=3, ge=0, le=20, description="How often a chunk is tried again when it may help.")
 
     @field_validator("lineage_url")

@@ -14,6 +14,7 @@ from datasets.errors import NotFoundError
 from datasets.ledger import ItemRecord, RunHeart, RunRecord
 from datasets.ledger.processes import host_name
 from datasets.settings import read_settings
+from flows.choosing import choices_of, routing_of_run
 from flows.opening import open_books
 from flows.order import Order
 from flows.orphans import closing_orphans
@@ -50,11 +51,14 @@ def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: S
         ItemRecord(run_id=run.run_id, item=name, position=position, source=source)
         for position, (name, source) in enumerate(zip(names, order.sources, strict=True))
     ]
+    routing = routing_of_run()
     with run.ledger.session(run.storage.tenant) as session:
         for crashed in session.close_orphans(ORPHAN_AFTER):
             tell_end(session, crashed, told_of(run.ledger, run.storage.tenant, crashed))
         session.start_run(record)
         session.save_items(run.run_id, items)
+        for choice in choices_of(routing.decisions, run.run_id) if routing else ():
+            session.record_choice(choice)
         tell_start(session, run.run_id)
 
 

@@ -12,6 +12,7 @@ from datasets.settings import MEBIBYTE
 from flows.clip_graph import Node, grouped_clip, last_reader, needed, nodes_of
 from flows.clip_planning import ClipPlan, refuse_plan
 from flows.clip_recipes import DECODE
+from flows.fallback import choose_for_size, with_fallbacks
 from flows.journey import deliver, discard, guarded, held, repaired, result
 from flows.journey_state import Journey, by_fingerprint
 from flows.recipes import Recipe
@@ -57,12 +58,13 @@ def process_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, 
         assert isinstance(journey, _ClipJourney)
         return guarded(journey, partial(_travel, journey, reading))
 
-    return repaired(lambda: _ClipJourney(item, source, reading, recipe, out), travel)
+    return with_fallbacks(item, lambda: repaired(lambda: _ClipJourney(item, source, reading, recipe, out), travel))
 
 
 def _travel(journey: _ClipJourney, reading: DecodeConfig) -> None:
     probe = probe_clip(journey.source, reading)
     journey.asset = probe.asset
+    choose_for_size(max(probe.state.shape.height, probe.state.shape.width))
     journey.nodes = nodes_of(journey.recipe, reading, probe.asset)
     plan = refuse_plan(journey.nodes, probe, reading, keep=journey.recipe.keep)
     journey.early = plan.early
@@ -87,10 +89,15 @@ def _announce(item: str, plan: ClipPlan) -> None:
 
 def plan_clip(item: str, source: str, reading: DecodeConfig, recipe: Recipe, out: Path) -> ItemResult:
     """What of a clip's way is in the store already, and which stages would be computed."""
+    return with_fallbacks(item, lambda: _plan(item, source, reading, recipe, out))
+
+
+def _plan(item: str, source: str, reading: DecodeConfig, recipe: Recipe, out: Path) -> ItemResult:
     journey = _ClipJourney(item, source, reading, recipe, out)
     try:
         probe = probe_clip(source, reading)
         journey.asset = probe.asset
+        choose_for_size(max(probe.state.shape.height, probe.state.shape.width))
         journey.nodes = nodes_of(recipe, reading, probe.asset)
         refuse_plan(journey.nodes, probe, reading, keep=recipe.keep)
     except PipelineError as error:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from datasets.errors import PipelineError
+from flows.fallback import choose_for_size, with_fallbacks
 from flows.journey import deliver, guarded, repaired, result
 from flows.journey_state import Journey
 from flows.recipes import INTAKE, SINKS, Recipe, Step
@@ -53,24 +54,35 @@ def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResul
         assert isinstance(journey, _Journey)
         return guarded(journey, lambda: _travel(journey))
 
-    return repaired(lambda: _Journey(item, source, recipe, out), travel)
+    return with_fallbacks(item, lambda: repaired(lambda: _Journey(item, source, recipe, out), travel))
 
 
 def _travel(journey: _Journey) -> None:
     """All steps, one after the other."""
     journey.keep(INTAKE, intake(journey.item, journey.source))
+    choose_for_size(_long_side(journey))
     for group in grouped(journey.recipe):
         journey.at = group[-1].config.stage_name
         _run_group(journey, group)
 
 
+def _long_side(journey: _Journey) -> int:
+    facts = journey.pictures[INTAKE].facts
+    return max(int(str(facts["width"])), int(str(facts["height"])))
+
+
 def plan_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
     """What of an item's way is in the store already, and which stages would be computed."""
+    return with_fallbacks(item, lambda: _plan(item, source, recipe, out))
+
+
+def _plan(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
     journey = _Journey(item, source, recipe, out)
     groups = grouped(recipe)
     names = [INTAKE, *(name for group in groups for name in _names(group))]
     try:
         journey.keep(INTAKE, intake(item, source))
+        choose_for_size(_long_side(journey))
         for group in groups:
             _run_group(journey, group)
     except WouldComputeError:

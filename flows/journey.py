@@ -13,6 +13,7 @@ from datasets.identity import digest_file
 from datasets.ledger import ErrorRecord, OutputRecord
 from datasets.outputs import OutputPlace, StoredFile
 from datasets.storage import part_name
+from flows.fallback import hand_over, taken_over
 from flows.journey_state import Journey
 from flows.provenance import keep_recipe_files, put_beside, record_deliveries
 from flows.recipes import Step
@@ -53,6 +54,7 @@ def guarded(journey: Journey, steps: Callable[[], None]) -> ItemResult:
     except NotDeliveredError as end:
         return ended(journey, end)
     except PipelineError as error:
+        hand_over(journey, error)
         tell_circuit(error)
         return failed(journey, Reason.of_error(error))
     except Exception as error:
@@ -207,7 +209,7 @@ def result(journey: Journey, status: str, *reasons: Reason, failed_at: str | Non
     for stage in journey.stages:
         for notice in stage.notices:
             told.setdefault((notice.code, notice.message), Reason.of_notice(notice))
-    for warning in journey.warnings:
+    for warning in (*journey.warnings, *taken_over()):
         told.setdefault((warning.code, warning.message), warning)
     return ItemResult(
         item=journey.item,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,13 @@ from datasets.lineage.keys import KeyFolder
 from datasets.probe import FALLBACK, probed
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
+from flows.choosing import Routing, routed_by
 from flows.order import Order
 from flows.recipes import Recipe
 from flows.tending import models_tended
-from model_blocks.choice import ModelRef, Selection, choose_model
+from model_blocks.choice import ModelRef
+from model_blocks.model_states import unavailable_models
 from model_blocks.object_access import access_options
-from model_blocks.registry import ModelFacts
-from model_blocks.weight_files import find_weights, look
 from tasks.chunks import Limits
 from tasks.context import RunContext, within_run
 from tasks.executor import open_executor
@@ -72,7 +71,8 @@ def open_run(
         KeyFolder(settings.signing_key).check()
     storage, ledger = open_books(settings)
     storage = storage if dry else _checked(storage, progress)
-    models = choose_models(settings, order, recipe)
+    routing = Routing(settings, order, recipe, ledger, _out_of_service(ledger, settings.tenant))
+    models = _models(routing)
     service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
     with (
         open_executor(settings, storage, take_turns=recipe.is_paid) as executor,
@@ -82,7 +82,7 @@ def open_run(
         context = RunContext(
             run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates
         )
-        with within_run(context), models_tended(context):
+        with within_run(context), routed_by(routing), models_tended(context):
             yield context
 
 
@@ -98,36 +98,15 @@ def _service(settings: Settings, ledger: Ledger, run_id: str, progress: Progress
 
 
 def choose_models(settings: Settings, order: Order, recipe: Recipe) -> dict[str, ModelRef]:
-    """A model for every capability the recipe needs, with its weights found."""
-    selection = _selection(order.models)
-
-    def available(facts: ModelFacts) -> bool:
-        return facts.name in order.weights or look(facts, weights_dir=settings.weights_dir).presence == "present"
-
-    chosen = {
-        capability: choose_model(
-            capability,
-            selection,
-            device=settings.device,
-            purpose=order.purpose,
-            available=available,
-            given=order.weights,
-        )
-        for capability in recipe.capabilities
-    }
-    return {capability: _with_weights(ref, settings, order) for capability, ref in chosen.items()}
+    """A model for every capability the recipe needs, with its weights found; nothing is known of earlier runs."""
+    return _models(Routing(settings, order, recipe))
 
 
-def _with_weights(ref: ModelRef, settings: Settings, order: Order) -> ModelRef:
-    if ref.facts.embedded:
-        return ref
-    found = find_weights(ref.facts, weights_dir=settings.weights_dir, overrides=order.weights)
-    return replace(ref, weights=found.sha256, path=str(found.path), published=found.published)
+def _out_of_service(ledger: Ledger, tenant: str) -> frozenset[str]:
+    """Models that were turned off, or that kept failing of late."""
+    with ledger.session(tenant, read_only=True) as session:
+        return frozenset(unavailable_models(session))
 
 
-def _selection(models: str | dict[str, str]) -> Selection:
-    if isinstance(models, str) and models.startswith("block:"):
-        from model_blocks.blocks import load_selection
-
-        return load_selection(models.removeprefix("block:"))
-    return models
+def _models(routing: Routing) -> dict[str, ModelRef]:
+    return {capability: routing.ref(decision.chosen) for capability, decision in routing.decisions.items()}

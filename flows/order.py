@@ -2,18 +2,20 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.recipes import RecipeName
 from model_blocks.registry import Purpose
+from model_blocks.routing_types import Level
 
 
 class Order(BaseModel, ABC):
     """What every order says besides its inputs and its recipe."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    flow: ClassVar[str] = "product"  # whose stages say how long models take
     out: str = Field(default="stillmotion-output", description="Folder for the results; made if it is not there.")
     models: str | dict[str, str] = Field(
         default="auto",
@@ -23,6 +25,16 @@ class Order(BaseModel, ABC):
         default_factory=dict, description="Paths of local weight files by model name; recorded as unpublished."
     )
     purpose: Purpose = Field(default="commercial", description="What the results are for; licences are checked.")
+    quality: Level = Field(
+        default="balanced", description="What auto chooses by: economy (money, time), balanced, premium (quality)."
+    )
+    max_cost_usd: float | None = Field(
+        default=None, ge=0, description="Most that a model may cost for an item, in US dollars; empty: no limit."
+    )
+    max_latency_s: float | None = Field(
+        default=None, ge=0, description="Longest that a model may take for an item, in seconds; empty: no limit."
+    )
+    prefer: str | None = Field(default=None, description="Provider whose models auto takes first: embedded, official.")
     keep: bool = Field(default=False, description="Store every stage's result, also where stages could share a pass.")
     budget_usd: float | None = Field(
         default=None, ge=0, description="Most that the run may spend, in US dollars; empty: no cap of its own."

@@ -23,6 +23,8 @@ from datasets.lineage.record import (
     record_bytes,
 )
 from datasets.storage import Storage
+from flows.choosing import reason_for
+from flows.fallback import decisions_of_item
 from flows.journey_state import Journey
 from flows.recipes import Step
 from flows.summary import Delivered
@@ -79,6 +81,7 @@ def record_deliveries(
                 environment(libraries),
                 _about(journey.guardrails, chain),
                 _paid(journey.charges, materials),
+                _models(chain, run.purpose),
             ),
         )
         rows.append(session.record_lineage(_row(run.run_id, each, record, now)))
@@ -200,6 +203,23 @@ def _materials(journey: Journey, chain: Sequence[StageKey], files: dict[str, str
                 facts = {"licence": model.facts.licence, "published": model.published, "version": model.facts.version}
                 found["weights", model.weights] = Material(model.name, model.weights, "weights", facts)
     return list(found.values())
+
+
+def _models(chain: Sequence[StageKey], purpose: str) -> list[dict[str, object]]:
+    """The models that made a file, each once. Why they were chosen is the run's affair, and no part of the core."""
+    decisions = decisions_of_item()
+    used = {model.name: model.facts for key in chain for model in key.models}
+    return [
+        {
+            "name": name,
+            "capability": facts.capability,
+            "licence": facts.licence,
+            "purposes": list(facts.purposes),
+            "purpose": purpose,
+            "reason": reason_for(decisions.get(facts.capability), name),
+        }
+        for name, facts in used.items()
+    ]
 
 
 def _bought(journey: Journey, chain: Sequence[StageKey]) -> list[Material]:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from flows.report_gates import EndView, GateView, ReportGate, ReportStop, end_view, fault_of, gate_views
+from flows.report_models import ReportChoice
 from flows.report_money import ItemMoney, ReportMoney, cost_words, money_view
 
 OPEN_ITEMS = 12  # about as many as a reader scrolls through; the rest is collapsed
@@ -109,6 +110,7 @@ class ReportData:
     stages: tuple[ReportStage, ...]
     command: str | None
     money: ReportMoney | None = None
+    choices: tuple[ReportChoice, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from datasets.storage import Storage, write_atomically
 from flows.gate_reporting import Guarded, guarded
 from flows.money_reporting import read_money
 from flows.report import ReportData, ReportItem, ReportStage, render_report
+from flows.report_models import report_choices
 from flows.summary import ItemResult, RunSummary
 from tasks.context import RunContext
 from tasks.intake import PREVIEW
@@ -83,6 +84,7 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
     with ledger.session(storage.tenant) as session:
         record = session.find_run(run_id)
         items, stages = session.items(record.run_id), session.stages(record.run_id)
+        chosen = session.choices(record.run_id)
         outputs, gates = session.outputs(record.run_id), session.gate_records(record.run_id)
         holds = {item.item: session.held(item=item.item) for item in items if item.status == "stopped"}
     find = lambda fingerprint: OutputPlace(storage, fingerprint)  # noqa: E731 - a one-line factory
@@ -116,6 +118,7 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
         ),
         stages=tuple(_stage(stage) for stage in stages),
         command=_command(record),
+        choices=report_choices(chosen),
         money=read_money(ledger, storage.tenant, record.run_id, items),
     )
 

@@ -1,6 +1,6 @@
 """What a run of the video flow is asked to do."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,7 @@ from flows.order import Order
 class VideoOrder(Order):
     """Clips, a recipe, and where the results go."""
 
+    flow: ClassVar[str] = "video"
     clips: tuple[str, ...] = Field(min_length=1, description="Paths of the clips.")
     recipe: ClipRecipeName | str | tuple[dict[str, Any], ...] = Field(
         default=ClipRecipeName.UPSCALE,

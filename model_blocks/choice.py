@@ -1,4 +1,7 @@
-"""Which model does what in a run: the choice of a user, resolved against the registry."""
+"""Which model does what in a run: the choice of a user, resolved against the registry.
+
+``auto`` is routed (``routing.py``); names and the other policies say themselves what they mean.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -7,7 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, cast, get_args
 
 from datasets.errors import ModelUnknownError
-from model_blocks.registry import Capability, ModelFacts, Precision, Purpose, find_model, known_models
+from model_blocks.registry import Capability, Device, ModelFacts, Precision, Purpose, find_model, known_models
+from model_blocks.routing import LicenceRefusedError, fixed, route
+from model_blocks.routing_candidates import Wishes, candidate, candidates_for
+from model_blocks.routing_types import Decision, RouteRequest
 
 Policy = Literal["auto", "official", "embedded"]
 Selection = str | Mapping[str, str]
@@ -71,7 +77,31 @@ def choose_model(
     available: Callable[[ModelFacts], bool] = no_weights,
     given: Collection[str] = (),
 ) -> ModelRef:
-    """The model for a capability.
+    """The model for a capability; see ``decide_model`` for what it is chosen by."""
+    decision = decide_model(
+        capability, selection, device=device, purpose=purpose, available=available, given=given, wishes=Wishes()
+    )
+    return ref_of(decision.chosen, device)
+
+
+def ref_of(name: str, device: str) -> ModelRef:
+    """A model by its name, its weights not looked for yet; embedded ones run on the CPU."""
+    facts = find_model(name)
+    where = "cpu" if facts.embedded else choose_device(device)
+    return ModelRef(facts.name, facts.sha256 or "", where, facts.precision_on(where))
+
+
+def decide_model(
+    capability: Capability,
+    selection: Selection,
+    *,
+    device: str,
+    purpose: Purpose,
+    available: Callable[[ModelFacts], bool],
+    given: Collection[str],
+    wishes: Wishes,
+) -> Decision:
+    """The model for a capability, with why it is that one.
 
     Args:
         capability: What it is to do.
@@ -81,22 +111,63 @@ def choose_model(
         purpose: What the run is for; the licence must allow it.
         available: Whether the weights of a model that needs some are present.
         given: Models whose weights the user named; they come before the others of their capability.
+        wishes: What ``auto`` is routed by.
 
     Raises:
         ModelUnknownError: No registered model fits, or its weights are not present.
+        LicenceRefusedError: Its licence does not allow the purpose.
     """
     named = selection if isinstance(selection, str) else selection.get(capability, "auto")
+    if named == "auto":
+        return _routed(capability, device, purpose, available, given, wishes)
     if named in get_args(Policy):
-        facts = _by_policy(capability, cast(Policy, named), device, purpose, available, given)
+        facts, by = _by_policy(capability, cast(Policy, named), device, purpose, available, given), "policy"
     else:
-        facts = find_model(named, capability)
+        facts, by = find_model(named, capability), "named"
     if purpose not in facts.purposes:
         raise _licence_refused(capability, purpose, facts)
-    _refuse_missing_packages(facts)
+    _refuse_missing_package(facts)
     if not (facts.embedded or available(facts)):
         raise ModelUnknownError(f"the weights of {facts.name} are not present; {_remedy(facts)}", model=facts.name)
-    where = "cpu" if facts.embedded else choose_device(device)
-    return ModelRef(facts.name, facts.sha256 or "", where, facts.precision_on(where))
+    where = cast(Device, "cpu" if facts.embedded else choose_device(device))
+    request = RouteRequest(capability=capability, purpose=purpose, device=where, recipe=wishes.recipe)
+    chosen = candidate(facts, device=where, given=facts.name in given)
+    if by == "named":
+        return fixed(request, chosen, "named", "it was named")
+    return fixed(request, chosen, "policy", f"{named} models were asked for")
+
+
+def _routed(
+    capability: Capability,
+    device: str,
+    purpose: Purpose,
+    available: Callable[[ModelFacts], bool],
+    given: Collection[str],
+    wishes: Wishes,
+) -> Decision:
+    """Rules and scores decide. The device is looked up, which takes seconds, only where a model depends on it."""
+    known = known_models(capability)
+    if known and not any(purpose in facts.purposes for facts in known):
+        raise _licence_refused(capability, purpose, *known)
+
+    def usable(facts: ModelFacts) -> bool:
+        return available(facts) and _missing_package(facts) is None
+
+    official = any(usable(facts) for facts in known if not facts.embedded)
+    where = cast(Device, choose_device(device) if official else "cpu")
+    request = RouteRequest(
+        capability=capability,
+        purpose=purpose,
+        device=where,
+        quality=wishes.quality,
+        recipe=wishes.recipe,
+        long_side=wishes.long_side,
+        max_cost_micro_usd=wishes.max_cost_micro_usd,
+        max_latency_s=wishes.max_latency_s,
+        prefer=wishes.prefer,
+    )
+    found = candidates_for(capability, device=where, available=usable, given=given, remedy=_remedy, wishes=wishes)
+    return route(request, found, wishes.rules)
 
 
 def _by_policy(
@@ -107,28 +178,20 @@ def _by_policy(
     available: Callable[[ModelFacts], bool],
     given: Collection[str],
 ) -> ModelFacts:
-    """Official models come first where weights and licence allow it, those that suit the device before the others.
-
-    Those whose weights the user gave come before all. ``auto`` leaves out those that do not suit the device; who says
-    ``official`` gets one that is there.
-    """
-    embedded = [facts for facts in known_models(capability) if facts.embedded and policy != "official"]
-    official = [facts for facts in known_models(capability) if not facts.embedded and policy != "embedded"]
-    usable = [facts for facts in official if available(facts) and purpose in facts.purposes]
-    if usable:
+    """Embedded: the first one. Official: what is there and may be used, given weights first, then by the device."""
+    known = [facts for facts in known_models(capability) if facts.embedded == (policy == "embedded")]
+    usable = [facts for facts in known if (facts.embedded or available(facts)) and purpose in facts.purposes]
+    if policy == "official" and usable:
         where = choose_device(device)
-        named = [facts for facts in usable if facts.name in given]
-        suited = named or [facts for facts in usable if where in facts.auto_on]
-        usable = suited or (usable if policy == "official" else [])
-    for facts in (*usable, *embedded):
-        if purpose in facts.purposes:
-            return facts
-    allowed = [facts for facts in official if purpose in facts.purposes]
-    if official and not allowed:
-        raise _licence_refused(capability, purpose, *official)
+        usable.sort(key=lambda facts: (facts.name not in given, where not in facts.auto_on))
+    if usable:
+        return usable[0]
+    allowed = [facts for facts in known if purpose in facts.purposes]
+    if known and not allowed:
+        raise _licence_refused(capability, purpose, *known)
     if allowed:
         easiest = next((facts for facts in reversed(allowed) if not facts.extra), allowed[-1])
-        names = tuple(facts.name for facts in official)
+        names = tuple(facts.name for facts in known)
         raise ModelUnknownError(
             f"the official models to {capability} cannot be used: their weights are not present, or their licences do "
             f"not allow a {purpose} run ({', '.join(names)}); {_remedy(easiest)}",
@@ -150,7 +213,7 @@ def _remedy(facts: ModelFacts) -> str:
     return f"{pull}, or use --models auto or embedded"
 
 
-def _licence_refused(capability: Capability, purpose: Purpose, *refused: ModelFacts) -> ModelUnknownError:
+def _licence_refused(capability: Capability, purpose: Purpose, *refused: ModelFacts) -> LicenceRefusedError:
     """Which licences do not allow a run for this purpose, why, and what there is instead."""
     why = "; ".join(
         f"the licence of {facts.name} ({facts.licence}) does not allow a {purpose} run"
@@ -158,35 +221,44 @@ def _licence_refused(capability: Capability, purpose: Purpose, *refused: ModelFa
         for facts in refused
     )
     others = [facts.name for facts in known_models(capability) if purpose in facts.purposes]
+    allowed = " or ".join(f"--purpose {each}" for each in refused[0].purposes)
     if others:
-        remedy = f"choose another model: {', '.join(others)}"
+        remedy = f"models that may: {', '.join(others)}; {allowed} would allow it"
     else:
-        allowed = " or ".join(f"--purpose {each}" for each in refused[0].purposes)
         remedy = (
             f"no model to {capability} is free for a {purpose} run; leave the stage out of the recipe, or say "
             f"{allowed} if that is what the results are for"
         )
-    return ModelUnknownError(
+    return LicenceRefusedError(
         f"{why}; {remedy}",
         model=refused[0].name,
         licence=refused[0].licence,
         purpose=purpose,
         alternatives=others,
+        purposes=list(refused[0].purposes),
     )
 
 
-def _refuse_missing_packages(facts: ModelFacts) -> None:
-    """Raise if a model's network comes with an optional part that is not installed."""
+def _missing_package(facts: ModelFacts) -> str | None:
+    """A package of an optional part that the model's network comes with and that is not installed."""
     for package in facts.libraries if facts.extra else ():
         try:
             installed_version(package)
-        except PackageNotFoundError as error:
-            raise ModelUnknownError(
-                f"{facts.name} needs the package {package}, which is not installed; get it with "
-                f"`pip install 'stillmotion[{facts.extra}]'`",
-                model=facts.name,
-                package=package,
-            ) from error
+        except PackageNotFoundError:
+            return package
+    return None
+
+
+def _refuse_missing_package(facts: ModelFacts) -> None:
+    """Raise if a model's network comes with an optional part that is not installed."""
+    package = _missing_package(facts)
+    if package is not None:
+        raise ModelUnknownError(
+            f"{facts.name} needs the package {package}, which is not installed; get it with "
+            f"`pip install 'stillmotion[{facts.extra}]'`",
+            model=facts.name,
+            package=package,
+        )
 
 
 def choose_device(wanted: str) -> str:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Event
 from typing import TYPE_CHECKING
@@ -87,6 +87,11 @@ _CURRENT: ContextVar[RunContext] = ContextVar("stillmotion_run")
 def current_run() -> RunContext:
     """The run this thread works for."""
     return _CURRENT.get()
+
+
+def change_models(models: Mapping[str, ModelRef]) -> None:
+    """From here on, until its block ends, this thread's run works with other models."""
+    _CURRENT.set(replace(_CURRENT.get(), models=models))
 
 
 @contextmanager

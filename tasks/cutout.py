@@ -13,6 +13,7 @@ from datasets.frames import FrameReader
 from datasets.notices import Notice
 from datasets.outputs import OutputPlace
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import segmenter
 from tasks.backgrounds import background_input
 from tasks.chunks import run_chunks
@@ -139,6 +140,7 @@ def _find_object(task: _SegmentTask) -> _Segmented:
     with torch.inference_mode():
         found = model.segment(torch.from_numpy(image).permute(2, 0, 1)[None])
     probability = found.probability[0, 0].numpy().astype(np.float32)
+    refuse_not_finite(bool(np.isfinite(probability).all()), task.model.name, task.model.device)
     return _Segmented(probability, float(found.confidence[0]), peak_memory_bytes())
 
 

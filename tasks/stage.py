@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +23,7 @@ from tasks.context import RunContext, current_run
 from tasks.ends import NotDeliveredError
 from tasks.executor import peak_memory_bytes
 from tasks.growing import Growing
+from tasks.model_faults import blaming
 
 _POSITIONS = itertools.count()  # keeps stages of one instant in their order
 LOG = logging.getLogger("stillmotion")
@@ -137,7 +138,12 @@ class StageOutcome:
 
     @property
     def model(self) -> str | None:
-        return " + ".join(model.label for model in self.models) or None
+        return model_label(self.models)
+
+
+def model_label(models: Sequence[ModelRef]) -> str | None:
+    """How models of a stage are shown; None where there are none."""
+    return " + ".join(model.label for model in models) or None
 
 
 Compute = Callable[[OutputPlace], StageWork]
@@ -161,7 +167,8 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     run.progress.started(item, key.label)
     LOG.info("%s: %s begins", item, key.label)
     try:
-        manifest, work = _obtain(run, place, key, compute)
+        with blaming([model.name for model in key.all_models]):
+            manifest, work = _obtain(run, place, key, compute)
     except PipelineError as error:
         run.refuse_if_stopping()  # what fails while everything is being taken down says nothing about the item
         seconds = time.perf_counter() - begun
@@ -322,8 +329,9 @@ def _record_failure(
     run: RunContext, item: str, key: StageKey, error: PipelineError, seconds: float, started_at: datetime
 ) -> None:
     record = _record(run, item, key.label, key.fingerprint, seconds, started_at)
+    device = "cuda" if any(model.device == "cuda" for model in key.all_models) else "cpu"
     with run.ledger.session(run.storage.tenant) as session:
-        session.record_stage(replace(record, error_code=error.code))
+        session.record_stage(replace(record, model=model_label(key.all_models), device=device, error_code=error.code))
 
 
 def _record(run: RunContext, item: str, stage: str, digest: str, seconds: float, started_at: datetime) -> StageRecord:

@@ -119,7 +119,8 @@ class _Enlarge:
             made = [network.upscale(images[:, :3])]
             if images.shape[1] == 4:
                 made.append(network.upscale(images[:, 3:]))  # apart, as a grey picture
-            values = refuse_not_finite(torch.cat(made, dim=1), self.model.name, self.model.device)
+            values = torch.cat(made, dim=1)
+            refuse_not_finite(bool(values.isfinite().all()), self.model.name, self.model.device)
         shown = values.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return np.rint(shown * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
 

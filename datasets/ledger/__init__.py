@@ -30,6 +30,7 @@ from datasets.ledger.purchases import (
 )
 from datasets.ledger.reconcile import Difference, UsageRecord, reconcile
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
+from datasets.ledger.routing_rows import ChosenModel, ModelTimes
 from datasets.ledger.session import LedgerSession
 from datasets.ledger.spend import SpendSession
 from datasets.ledger.spend_heart import PurchaseHeart
@@ -45,6 +46,7 @@ __all__ = [
     "Budget",
     "Busy",
     "Charged",
+    "ChosenModel",
     "CircuitLimits",
     "Claim",
     "Difference",
@@ -61,6 +63,7 @@ __all__ = [
     "ModelEvent",
     "ModelInProcess",
     "ModelState",
+    "ModelTimes",
     "NotCharged",
     "OpenUntil",
     "OutputRecord",

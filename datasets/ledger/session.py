@@ -15,6 +15,7 @@ from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.model_rows import ModelRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
+from datasets.ledger.routing_rows import RoutingRows
 from datasets.ledger.tables import json_ready, storable
 from datasets.ledger.upserts import insert_new, insert_or_update
 from datasets.redaction import redact, redact_all
@@ -23,7 +24,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows, ModelRows):
+class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:

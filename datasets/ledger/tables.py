@@ -122,6 +122,7 @@ stage_runs = Table(
     _run_key("stage_runs"),
     Index(None, "tenant_id", "run_id", "item"),
     Index(None, "tenant_id", "fingerprint"),
+    Index(None, "tenant_id", "started_at"),
 )
 
 stage_inputs = Table(

@@ -97,6 +97,7 @@ class RunDetails:
         environment: Python, operating system, libraries that decide pixels.
         guardrails: Results of the checks that the file went through.
         charges: What was paid for it.
+        models: The models that made it, with licence, purposes that it allows, and why the run chose them.
     """
 
     run_id: str
@@ -106,6 +107,7 @@ class RunDetails:
     environment: Mapping[str, object]
     guardrails: Sequence[Mapping[str, object]] = ()
     charges: Sequence[Mapping[str, object]] = ()
+    models: Sequence[Mapping[str, object]] = ()
 
 
 def make_record(subject: Subject, definition: Definition, run: RunDetails) -> dict[str, Any]:
@@ -130,6 +132,7 @@ def make_record(subject: Subject, definition: Definition, run: RunDetails) -> di
         "stillmotion_published": subject.facts,
         "stillmotion_guardrails": list(run.guardrails),
         "stillmotion_charges": list(run.charges),
+        "stillmotion_models": list(run.models),
     }
     record = {
         "_type": STATEMENT,

@@ -83,6 +83,7 @@ def show(run: str, tenant: str | None, as_json: bool) -> int:
         record = session.find_run(run)
         items, stages = session.items(record.run_id), session.stages(record.run_id)
         outputs, errors = session.outputs(record.run_id), session.errors(record.run_id)
+        chosen = session.choices(record.run_id)
     document = {
         "run_id": record.run_id,
         "status": record.status,
@@ -116,6 +117,18 @@ def show(run: str, tenant: str | None, as_json: bool) -> int:
                 "fingerprint": stage.fingerprint,
             }
             for stage in stages
+        ],
+        "models": [
+            {
+                "item": each.item or None,
+                "capability": each.capability,
+                "model": each.model,
+                "licence": each.licence,
+                "purpose": each.purpose,
+                "reason": each.reason,
+                "decision": each.record,
+            }
+            for each in chosen
         ],
         "errors": [
             {
@@ -153,6 +166,13 @@ def _lines(document: dict[str, Any]) -> Any:
         for stage in document["stages"]
     ]
     yield from table(("item", "stage", "model", "time"), rows)
+    if document["models"]:
+        yield ""
+        shown = ("capability", "model", "licence", "reason")
+        yield from table(
+            ("for", *shown[1:], "item"),
+            [(*(each[name] for name in shown), each["item"] or "") for each in document["models"]],
+        )
 
 
 @click.command()

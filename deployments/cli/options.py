@@ -36,6 +36,18 @@ OPTIONS = (
     *MODEL_OPTIONS,
     click.option("--tenant", default=None, help="Whose work this is."),
     click.option("--budget", type=click.FloatRange(min=0), default=None, help="Most that may be spent, in USD."),
+    click.option(
+        "--quality",
+        type=click.Choice(["economy", "balanced", "premium"]),
+        default="balanced",
+        show_default=True,
+        help="What --models auto chooses by: money and time, all alike, or quality.",
+    ),
+    click.option("--max-cost", type=click.FloatRange(min=0), default=None, help="Most a model may cost an item, USD."),
+    click.option(
+        "--max-latency", type=click.FloatRange(min=0), default=None, help="Longest a model may take an item, seconds."
+    ),
+    click.option("--prefer", metavar="PROVIDER", default=None, help="Whose models come first: embedded, official."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=None, help="Where models run."),
     click.option("--workers", type=click.IntRange(min=1, max=256), default=None, help="Worker processes."),
     click.option("--keep", is_flag=True, help="Store every stage's picture, also where stages could share a pass."),
@@ -57,6 +69,10 @@ class Common:
     dry_run: bool
     as_json: bool
     settings: "Settings"
+    quality: str = "balanced"
+    max_cost_usd: float | None = None
+    max_latency_s: float | None = None
+    prefer: str | None = None
 
 
 def common_options(command: Command) -> Command:
@@ -91,6 +107,10 @@ def read_common(values: dict[str, Any]) -> Common:
         dry_run=values["dry_run"],
         as_json=values["as_json"],
         settings=read_settings(tenant=values["tenant"], device=values["device"], workers=values["workers"]),
+        quality=values.get("quality", "balanced"),
+        max_cost_usd=values.get("max_cost"),
+        max_latency_s=values.get("max_latency"),
+        prefer=values.get("prefer"),
     )
 
 

@@ -80,6 +80,10 @@ def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
         "weights": common.weights,
         "purpose": common.purpose,
         "budget_usd": common.budget_usd,
+        "quality": common.quality,
+        "max_cost_usd": common.max_cost_usd,
+        "max_latency_s": common.max_latency_s,
+        "prefer": common.prefer,
         "keep": common.keep,
         "command": command,
     }

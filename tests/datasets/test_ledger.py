@@ -20,6 +20,7 @@ from datasets.ledger import Ledger, LedgerSession, open_ledger
 from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.model_rows import ModelRows
+from datasets.ledger.routing_rows import RoutingRows
 from datasets.ledger.tables import json_ready, tenant_tables
 from datasets.ledger.transactions import transaction
 from tests.datasets.ledger_rows import (
@@ -376,7 +377,7 @@ def filled(ledger: Ledger) -> Ledger:
     with ledger.session("anna") as session:
         fill(session)
     own_tests = {"leases", "purchases", "budgets", "avoided", "circuits", "secret_reads", "lineage_records", "outbox"}
-    own_tests |= {"gate_results", "quarantine", "looks"}
+    own_tests |= {"gate_results", "quarantine", "looks", "routing_decisions"}
     own_tests |= {"model_states", "model_processes", "model_events"}
     assert {name for name, rows in rows_of(ledger, "anna").items() if not rows} == own_tests
     return ledger
@@ -387,6 +388,7 @@ def test_every_public_method_is_tried_by_a_stranger() -> None:
         *dir(LineageRows),
         *dir(GateRows),
         *dir(ModelRows),
+        *dir(RoutingRows),
     }  # which have their own
     assert public == {*FOUND_NOTHING, *REFUSED, *CHANGED_NOTHING_OF_OTHERS}
 

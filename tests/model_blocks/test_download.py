@@ -237,7 +237,7 @@ def program() -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the format is old, and the point of the test
-        torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), stream)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), stream)
     return stream.getvalue()
 
 

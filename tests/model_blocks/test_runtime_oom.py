@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model_blocks import oom, registry, runtime
 from model_blocks.choice import ModelRef
-from model_blocks.finite import ModelOutputError
+from model_blocks.model_errors import ModelOutputError
 from model_blocks.oom import Work, forget_plans, halvings, is_out_of_memory, with_smaller_plans
 from model_blocks.shelf import ModelShelf
 from model_blocks.weight_files import file_digest

@@ -248,11 +248,12 @@ def test_coordinates_are_exact_in_half_precision(
     model: Sam2Predictor, encoded: EncodedImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.dtype] = []
-    monkeypatch.setattr(
-        model.network.prompt_encoder.shared_embedding,
-        "forward",
-        lambda points, _: seen.append((points @ torch.ones(2, 2)).dtype) or torch.zeros(*points.shape[:-1], 256),
-    )
+
+    def embedded(points: torch.Tensor, _: object) -> torch.Tensor:
+        seen.append((points @ torch.ones(2, 2)).dtype)
+        return torch.zeros(*points.shape[:-1], 256)
+
+    monkeypatch.setattr(model.network.prompt_encoder.shared_embedding, "forward", embedded)
     with network_subject.computing("cpu", "bfloat16"):
         network_subject.decode(
             model.network,
