@@ -19,6 +19,7 @@ from tasks.intake import photo_limits
 from tasks.interpolate import InterpolateConfig, InterpolateStage
 from tasks.local import LocalStage, fused_key
 from tasks.propagate import PropagateConfig, propagate_key
+from tasks.restyle_config import RestyleConfig, restyle_key
 from tasks.stage import Picture, StageKey, StageOutcome
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
@@ -75,6 +76,8 @@ def nodes_of(recipe: Recipe, reading: DecodeConfig, asset: str) -> list[Node]:
         elif isinstance(config, PropagateConfig):
             models = (run.models["segment"], run.models["propagate"])
             key = propagate_key(digest, config, models, photo_limits(run.settings).max_bytes)
+        elif isinstance(config, RestyleConfig):
+            key = restyle_key(digest, config)
         else:
             key = fused_key(digest, [_local(step.config, run.models) for step in group])
         nodes[group[-1].name] = Node(group[-1].name, key, source, group)

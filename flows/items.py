@@ -17,6 +17,7 @@ from tasks.intake import intake
 from tasks.local import LocalStage, local_stage
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig, publish, published
+from tasks.restyle_config import RestyleConfig
 from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
 from tasks.upscale import UpscaleConfig, UpscaleStage
@@ -142,16 +143,25 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
             return cutout(journey.item, source, config)
         case ComposeConfig():
             return compose(journey.item, source, config)
-        case PlaceConfig():
-            from flows.guarding import place_step
-
-            return place_step(journey, group[0], journey.pictures)
+        case PlaceConfig() | RestyleConfig():
+            return _reach_out(journey, group[0], source)
         case PublishConfig():
             return publish(journey.item, source, config)
         case ThumbnailsConfig():
             return thumbnails(journey.item, source, config)
         case _:
             return local_stage(journey.item, source, [_local(step, source) for step in group])
+
+
+def _reach_out(journey: _Journey, step: Step, source: Picture) -> StageOutcome:
+    """A stage that speaks to the outside, imported with all it needs only now; most recipes have none."""
+    if isinstance(step.config, RestyleConfig):
+        from tasks.restyle import restyle_picture
+
+        return restyle_picture(journey.item, source, step.config)
+    from flows.guarding import place_step
+
+    return place_step(journey, step, journey.pictures)
 
 
 def _local(step: Step, source: Picture) -> LocalStage:

@@ -19,6 +19,7 @@ from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig
+from tasks.restyle_config import RestyleConfig
 from tasks.thumbnails import ThumbnailsConfig
 from tasks.upscale import UpscaleConfig
 
@@ -30,7 +31,8 @@ StageSpec = Annotated[
     | GateConfig
     | PlaceConfig
     | PublishConfig
-    | ThumbnailsConfig,
+    | ThumbnailsConfig
+    | RestyleConfig,
     Field(discriminator="stage"),
 ]
 StageList = TypeAdapter(tuple[StageSpec, ...])
@@ -40,7 +42,12 @@ _NEEDS: dict[type[StageConfig], tuple[Capability, ...]] = {
     CutoutConfig: ("segment", "matte"),
     UpscaleConfig: ("upscale",),
 }
-_MAKES: dict[type[StageConfig], str] = {CutoutConfig: "cutout", UpscaleConfig: "enlarged", PlaceConfig: "placed"}
+_MAKES: dict[type[StageConfig], str] = {
+    CutoutConfig: "cutout",
+    UpscaleConfig: "enlarged",
+    PlaceConfig: "placed",
+    RestyleConfig: "restyled",
+}
 SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it
 
 
@@ -53,6 +60,7 @@ class RecipeName(StrEnum):
     THUMBNAILS = "thumbnails"
     COMPLETE = "complete"
     HERO = "hero"
+    RESTYLE = "restyle"
 
 
 CANVAS_READY = UpscaleConfig(long_side=2400, factor=4, when=Condition(fact="long_side", below=2000))
@@ -90,6 +98,7 @@ NAMED: dict[RecipeName, tuple[StageConfig, ...]] = {
         ComposeConfig(input="product"),
         PublishConfig(format="jpeg"),
     ),
+    RecipeName.RESTYLE: (RestyleConfig(), PublishConfig(), ThumbnailsConfig()),
 }
 
 
@@ -154,15 +163,38 @@ def named_recipe(name: RecipeName) -> Recipe:
     return check_recipe(name.value, NAMED[name])
 
 
-def parse_recipe(value: str | Sequence[object]) -> Recipe:
+def parse_recipe(value: str | Sequence[object], *, restyle: Mapping[str, object] | None = None) -> Recipe:
     """A recipe for photographs from its name, the path of a JSON file with a list of stages, or such a list itself.
+
+    Args:
+        restyle: Fields for its stage ``restyle``.
 
     Raises:
         RecipeError: No such recipe, or the list does not hold; the message names stage and field.
     """
     if isinstance(value, str) and value in list(RecipeName):
-        return named_recipe(RecipeName(value))
-    return check_recipe("own", read_stages(value, StageList, list(RecipeName)))
+        return check_recipe(value, asked(NAMED[RecipeName(value)], restyle))
+    return check_recipe("own", asked(read_stages(value, StageList, list(RecipeName)), restyle))
+
+
+def asked(stages: Sequence[StageConfig], restyle: Mapping[str, object] | None) -> Sequence[StageConfig]:
+    """The stages with what a command says of its stage ``restyle`` given to the first one.
+
+    Raises:
+        RecipeError: There is none, or a field does not hold.
+    """
+    if not restyle:
+        return stages
+    takers = [number for number, config in enumerate(stages) if isinstance(config, RestyleConfig)]
+    if not takers:
+        raise RecipeError(f"{' and '.join(restyle)} given and no stage 'restyle' takes it; use the recipe restyle")
+    at = takers[0]
+    try:
+        told = RestyleConfig.model_validate(stages[at].model_dump() | dict(restyle))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"{first['loc'][0]} does not hold: {first['msg']}", where=str(first["loc"][0])) from error
+    return (*stages[:at], told, *stages[at + 1 :])
 
 
 def read_stages(

@@ -81,6 +81,7 @@ def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
         "purpose": common.purpose,
         "budget_usd": common.budget_usd,
         "keep": common.keep,
+        "restyle": common.restyle,
         "command": command,
     }
 
