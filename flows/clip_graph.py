@@ -18,12 +18,13 @@ from tasks.grade import GradeConfig, prepare_grade
 from tasks.intake import photo_limits
 from tasks.interpolate import InterpolateConfig, InterpolateStage
 from tasks.local import LocalStage, fused_key
+from tasks.own_stage import OwnStage, OwnStageConfig
 from tasks.propagate import PropagateConfig, propagate_key
 from tasks.restyle_config import RestyleConfig, restyle_key
 from tasks.stage import Picture, StageKey, StageOutcome
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
-LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig)
+LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig, OwnStageConfig)
 
 
 @dataclass
@@ -120,6 +121,8 @@ def _local(config: StageConfig, models: Mapping[str, ModelRef]) -> LocalStage:
         return MatteStage(config, models["matte"])
     if isinstance(config, InpaintConfig):
         return InpaintStage(config, models["inpaint"])
+    if isinstance(config, OwnStageConfig):
+        return OwnStage(config)
     assert isinstance(config, GradeConfig)
     return prepare_grade(config, Picture("", ""))
 

@@ -15,6 +15,7 @@ from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.intake import intake
 from tasks.local import LocalStage, local_stage
+from tasks.own_stage import OwnStage, OwnStageConfig
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig, publish, published
 from tasks.restyle_config import RestyleConfig
@@ -22,6 +23,8 @@ from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
 from tasks.upscale import UpscaleConfig, UpscaleStage
 from tasks.warming import warm_up
+
+LOCAL = (UpscaleConfig, GradeConfig, OwnStageConfig)
 
 
 class _Journey(Journey):
@@ -108,9 +111,7 @@ def grouped(recipe: Recipe) -> list[tuple[Step, ...]]:
 
 def _fuses(recipe: Recipe, first: Step, second: Step) -> bool:
     """Whether the second step can work on the chunk the first one made, before anything is written."""
-    chunk_local = isinstance(first.config, UpscaleConfig | GradeConfig) and isinstance(
-        second.config, UpscaleConfig | GradeConfig
-    )
+    chunk_local = isinstance(first.config, LOCAL) and isinstance(second.config, LOCAL)
     measured = isinstance(second.config, GradeConfig) and second.config.needs_statistics
     alone = second.source == first.name and recipe.consumers(first.name) == 1
     return chunk_local and alone and not measured and second.config.when is None and not recipe.keep
@@ -167,6 +168,8 @@ def _reach_out(journey: _Journey, step: Step, source: Picture) -> StageOutcome:
 def _local(step: Step, source: Picture) -> LocalStage:
     if isinstance(step.config, UpscaleConfig):
         return UpscaleStage(step.config, current_run().models["upscale"])
+    if isinstance(step.config, OwnStageConfig):
+        return OwnStage(step.config)
     assert isinstance(step.config, GradeConfig)
     return prepare_grade(step.config, source)
 

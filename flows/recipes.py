@@ -17,6 +17,7 @@ from tasks.config import Condition, StageConfig
 from tasks.cutout import CutoutConfig
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig
+from tasks.own_stage import own_stage
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig
 from tasks.restyle_config import RestyleConfig
@@ -227,9 +228,35 @@ def _validated(stages: object, kinds: TypeAdapter[tuple[Any, ...]]) -> tuple[Sta
     try:
         return kinds.validate_python(stages)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the list"
-        raise RecipeError(f"the recipe does not hold at {where}: {first['msg']}", where=where) from error
+        own = _own(stages, error)
+        wrong = [each for each in error.errors() if not each["loc"] or each["loc"][0] not in own]
+        if wrong:
+            raise _not_held(wrong[0]) from error
+        assert isinstance(stages, list | tuple)
+        others = iter(kinds.validate_python([stage for at, stage in enumerate(stages) if at not in own]))
+        return tuple(own[at] if at in own else next(others) for at in range(len(stages)))
+
+
+def _own(stages: object, error: ValidationError) -> dict[int | str, StageConfig]:
+    """The stages of other packages, by their position; looked for only where a name is none of the house's."""
+    found: dict[int | str, StageConfig] = {}
+    for each in error.errors():
+        if each["type"] != "union_tag_invalid" or not isinstance(stages, list | tuple):
+            continue
+        at = int(each["loc"][0])
+        kind = own_stage(str(stages[at]["stage"]))
+        if kind is not None:
+            try:
+                found[at] = kind.model_validate(stages[at])
+            except ValidationError as wrong:
+                first = wrong.errors()[0]
+                raise _not_held({**first, "loc": (at, *first["loc"])}) from wrong
+    return found
+
+
+def _not_held(first: Mapping[str, Any]) -> RecipeError:
+    where = ".".join(str(part) for part in first["loc"]) or "the list"
+    return RecipeError(f"the recipe does not hold at {where}: {first['msg']}", where=where)
 
 
 def check_recipe(title: str, stages: Sequence[StageConfig]) -> Recipe:

@@ -27,11 +27,11 @@ def models() -> None:
 def list_models(as_json: bool) -> int:
     """List all models with what they do, their licence and where their weights come from."""
     from datasets.settings import read_settings
-    from model_blocks.registry import MODELS
+    from model_blocks.registry import known_models
     from model_blocks.weight_files import look
 
     folder = read_settings().weights_dir
-    rows = [(facts, look(facts, weights_dir=folder)) for facts in MODELS]
+    rows = [(facts, look(facts, weights_dir=folder)) for facts in known_models()]
     if as_json:
         click.echo(json.dumps([_document(facts, state) for facts, state in rows], indent=1))
         return 0
