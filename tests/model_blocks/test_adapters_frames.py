@@ -143,7 +143,7 @@ def test_what_may_pass_is_asked_again_after_what_it_asks_for(service: Service, s
     service.answers = [said(status, {"Retry-After": "3"}), said(status), said(success=True, frames=inline(frames))]
     np.testing.assert_array_equal(service.adapter().restyle(frames, REQUEST), frames)
     assert service.waited == [0.25 + 3, 0.5]
-    assert len({body for body in service.bodies}) == 1
+    assert len(set(service.bodies)) == 1
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def aws() -> Iterator[S3Server]:
 @pytest.fixture
 def endpoint(aws: S3Server, monkeypatch: pytest.MonkeyPatch) -> FramesAdapter:
     """An endpoint ``stylist`` that is in service, with credentials in the environment."""
-    import boto3
+    from botocore.session import Session
 
     for name, value in aws.environment.items():
         monkeypatch.setenv(name, value)
     httpx.post(f"{aws.endpoint}/moto-api/reset")
-    client = boto3.client("sagemaker", region_name="eu-central-1", endpoint_url=aws.endpoint)
+    client = Session().create_client("sagemaker", region_name="eu-central-1", endpoint_url=aws.endpoint)
     client.create_model(ModelName="m", ExecutionRoleArn="arn:aws:iam::123456789012:role/r")
     variant = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
     client.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
@@ -264,7 +264,7 @@ def test_a_sagemaker_endpoint_is_told_everything(aws: S3Server, endpoint: Frames
             environ["wsgi.input"] = BytesIO(data)
 
     results(aws, json.dumps({"made": inline(noise(1))[0]}))
-    aws.instead = look  # type: ignore[assignment]
+    aws.instead = look
     try:
         adapter = sagemaker(aws, parameters={"mask": "bWFzaw==", "targetFps": 24}, output_field="made")
         adapter.restyle(noise(1), REQUEST)
