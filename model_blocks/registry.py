@@ -36,12 +36,12 @@ MODELS: tuple[ModelFacts, ...] = (
     *FACES,
     *DEPTH,
 )
-_NAMES = {facts.name: facts for facts in MODELS}
 
 
 def known_models(capability: Capability | None = None) -> tuple[ModelFacts, ...]:
     """All registered models, or those with a capability, in order of preference; those of other packages come last."""
-    own = tuple(facts for facts in own_models() if facts.name not in _NAMES)
+    names = {facts.name for facts in MODELS}
+    own = tuple(facts for facts in own_models() if facts.name not in names)
     return tuple(facts for facts in (*MODELS, *own) if capability in (None, facts.capability))
 
 
@@ -52,7 +52,7 @@ def find_model(name: str, capability: Capability | None = None) -> ModelFacts:
         ModelUnknownError: Nothing of that name is registered (for that capability); the known ones are named.
         OwnBrokenError: Another package brings a model of that name, and it cannot be used.
     """
-    found = _NAMES.get(name) or own_model(name)
+    found = next((facts for facts in MODELS if facts.name == name), None) or own_model(name)
     if found is not None and capability in (None, found.capability):
         return found
     known = ", ".join(facts.name for facts in known_models(capability))
