@@ -11,7 +11,10 @@
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
     │   │   ├── MasterKeyError               master_key        datasets/vault_errors.py
-    │   │   └── ServiceMissingError          service_missing   model_blocks/services.py
+    │   │   ├── ServiceMissingError          service_missing   model_blocks/services.py
+    │   │   ├── AdapterMissingError          adapter_missing   model_blocks/adapters/frames_errors.py
+    │   │   ├── AdapterPriceError            adapter_price
+    │   │   └── OwnBrokenError               own_broken        model_blocks/own.py
     │   ├── VaultError                   vault                 datasets/vault_errors.py
     │   │   ├── SecretMissingError           secret_missing
     │   │   ├── SecretExpiredError           secret_expired
@@ -54,6 +57,15 @@
     │   ├── WeightsDamagedError          weights_damaged
     │   ├── WeightsUnsafeError           weights_unsafe
     │   ├── WeightsKeysError             weights_keys
+    │   ├── AdapterError                 adapter               model_blocks/adapters/frames_errors.py
+    │   │   ├── AdapterTimeoutError          adapter_timeout
+    │   │   ├── AdapterExitError             adapter_exit
+    │   │   ├── AdapterMemoryError           adapter_memory
+    │   │   ├── AdapterProcessesError        adapter_processes
+    │   │   ├── AdapterFloodError            adapter_flood
+    │   │   ├── AdapterOutputError           adapter_output
+    │   │   ├── AdapterAwayError             adapter_away
+    │   │   └── AdapterRefusedError          adapter_refused
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py

@@ -19,11 +19,13 @@ from tasks.grade import GradeConfig, prepare_grade
 from tasks.intake import photo_limits
 from tasks.interpolate import InterpolateConfig, InterpolateStage
 from tasks.local import LocalStage, fused_key
+from tasks.own_stage import OwnStage, OwnStageConfig
 from tasks.propagate import PropagateConfig, propagate_key
+from tasks.restyle_config import RestyleConfig, restyle_key
 from tasks.stage import Picture, StageKey, StageOutcome
 from tasks.upscale import UpscaleConfig, UpscaleStage
 
-LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig, FacesConfig)
+LOCAL = (UpscaleConfig, GradeConfig, InterpolateConfig, MatteConfig, InpaintConfig, FacesConfig, OwnStageConfig)
 
 
 @dataclass
@@ -76,6 +78,8 @@ def nodes_of(recipe: Recipe, reading: DecodeConfig, asset: str) -> list[Node]:
         elif isinstance(config, PropagateConfig):
             models = (run.models["segment"], run.models["propagate"])
             key = propagate_key(digest, config, models, photo_limits(run.settings).max_bytes)
+        elif isinstance(config, RestyleConfig):
+            key = restyle_key(digest, config)
         else:
             key = fused_key(digest, [_local(step.config, run.models) for step in group])
         nodes[group[-1].name] = Node(group[-1].name, key, source, group)
@@ -115,18 +119,24 @@ def needed(nodes: list[Node]) -> list[Node]:
 
 
 def _local(config: StageConfig, models: Mapping[str, ModelRef]) -> LocalStage:
-    if isinstance(config, UpscaleConfig):
-        return UpscaleStage(config, models["upscale"])
-    if isinstance(config, InterpolateConfig):
-        return InterpolateStage(config, models["interpolate"])
-    if isinstance(config, MatteConfig):
-        return MatteStage(config, models["matte"])
-    if isinstance(config, InpaintConfig):
-        return InpaintStage(config, models["inpaint"])
-    if isinstance(config, FacesConfig):
-        return FacesStage(config, models["detect_faces"], models["restore_faces"])
-    assert isinstance(config, GradeConfig)
-    return prepare_grade(config, Picture("", ""))
+    made: LocalStage
+    match config:
+        case UpscaleConfig():
+            made = UpscaleStage(config, models["upscale"])
+        case InterpolateConfig():
+            made = InterpolateStage(config, models["interpolate"])
+        case MatteConfig():
+            made = MatteStage(config, models["matte"])
+        case InpaintConfig():
+            made = InpaintStage(config, models["inpaint"])
+        case FacesConfig():
+            made = FacesStage(config, models["detect_faces"], models["restore_faces"])
+        case OwnStageConfig():
+            made = OwnStage(config)
+        case _:
+            assert isinstance(config, GradeConfig)
+            made = prepare_grade(config, Picture("", ""))
+    return made
 
 
 def last_reader(nodes: Sequence[Node], source: Node, done: set[str]) -> bool:

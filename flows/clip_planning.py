@@ -14,6 +14,7 @@ from tasks.clip_plan import (
     plan_pass,
     plan_pictures,
     plan_propagate,
+    plan_restyle,
 )
 from tasks.clip_target import EncodeConfig
 from tasks.clip_thumbnails import ClipThumbnailsConfig
@@ -21,6 +22,7 @@ from tasks.context import current_run
 from tasks.decode import DecodeConfig, Probe
 from tasks.plan import refuse_disk
 from tasks.propagate import PropagateConfig
+from tasks.restyle_config import RestyleConfig
 
 
 @dataclass(frozen=True)
@@ -118,4 +120,6 @@ def _planned(
         return plan_pictures(before, limits)
     if isinstance(config, PropagateConfig):
         return plan_propagate(before, limits)
+    if isinstance(config, RestyleConfig):
+        return plan_restyle(before, config, limits)
     return plan_pass(before, node.local_stages, limits)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from datasets.errors import RecipeError
-from flows.recipes import Recipe, Step, read_stages, resolve
+from flows.recipes import Recipe, Step, asked, read_stages, resolve
 from model_blocks.registry import Capability
 from tasks.clip_masks import InpaintConfig, MatteConfig
 from tasks.clip_target import EncodeConfig
@@ -18,6 +18,7 @@ from tasks.faces import FacesConfig
 from tasks.grade import GradeConfig
 from tasks.interpolate import InterpolateConfig
 from tasks.propagate import PropagateConfig
+from tasks.restyle_config import RestyleConfig
 from tasks.upscale import UpscaleConfig
 
 ClipStageSpec = Annotated[
@@ -30,7 +31,8 @@ ClipStageSpec = Annotated[
     | InterpolateConfig
     | EncodeConfig
     | ClipThumbnailsConfig
-    | FacesConfig,
+    | FacesConfig
+    | RestyleConfig,
     Field(discriminator="stage"),
 ]
 ClipStageList = TypeAdapter(tuple[ClipStageSpec, ...])
@@ -55,6 +57,7 @@ class ClipRecipeName(StrEnum):
     CUTOUT = "cutout"
     REMOVE = "remove"
     PASSTHROUGH = "passthrough"
+    RESTYLE = "restyle"
 
 
 CLIP_RECIPES: dict[ClipRecipeName, tuple[StageConfig, ...]] = {
@@ -63,14 +66,18 @@ CLIP_RECIPES: dict[ClipRecipeName, tuple[StageConfig, ...]] = {
     ClipRecipeName.CUTOUT: (PropagateConfig(), MatteConfig(), EncodeConfig(), ClipThumbnailsConfig()),
     ClipRecipeName.REMOVE: (PropagateConfig(), InpaintConfig(), EncodeConfig(), ClipThumbnailsConfig()),
     ClipRecipeName.PASSTHROUGH: (EncodeConfig(codec="ffv1", container="mkv"),),
+    ClipRecipeName.RESTYLE: (RestyleConfig(), EncodeConfig(), ClipThumbnailsConfig()),
 }
 
 
-def parse_clip_recipe(value: str | Sequence[object], *, mask: str | None = None) -> tuple[DecodeConfig, Recipe]:
+def parse_clip_recipe(
+    value: str | Sequence[object], *, mask: str | None = None, restyle: Mapping[str, object] | None = None
+) -> tuple[DecodeConfig, Recipe]:
     """A recipe for clips from its name, the path of a JSON file with a list of stages, or such a list itself.
 
     Args:
         mask: Path of a mask for its stage ``propagate``.
+        restyle: Fields for its stage ``restyle``.
 
     Returns:
         How clips are read, and the stages after that.
@@ -79,8 +86,9 @@ def parse_clip_recipe(value: str | Sequence[object], *, mask: str | None = None)
         RecipeError: No such recipe, or the list does not hold; the message names stage and field.
     """
     if isinstance(value, str) and value in list(ClipRecipeName):
-        return check_clip_recipe(value, _masked(CLIP_RECIPES[ClipRecipeName(value)], mask))
-    return check_clip_recipe("own", _masked(read_stages(value, ClipStageList, list(ClipRecipeName)), mask))
+        return check_clip_recipe(value, asked(_masked(CLIP_RECIPES[ClipRecipeName(value)], mask), restyle))
+    stages = read_stages(value, ClipStageList, list(ClipRecipeName))
+    return check_clip_recipe("own", asked(_masked(stages, mask), restyle))
 
 
 def _masked(stages: Sequence[StageConfig], mask: str | None) -> Sequence[StageConfig]:

@@ -26,6 +26,7 @@ from tasks.context import RunStoppedError, current_run
 from tasks.decode import DecodeConfig, Probe, decode, probe_clip
 from tasks.growing import Growing
 from tasks.propagate import PropagateConfig, propagate_clip
+from tasks.restyle_config import RestyleConfig
 from tasks.stage import Picture, StageKey, StageOutcome
 
 
@@ -179,6 +180,10 @@ def _run(journey: _ClipJourney, node: Node, probe: Probe, reading: DecodeConfig)
         return clip_thumbnails(journey.item, source, config)
     if isinstance(config, PropagateConfig):
         return propagate_clip(journey.item, source, config)
+    if isinstance(config, RestyleConfig):
+        from tasks.restyle import restyle_clip  # with all that speaks to the outside
+
+        return restyle_clip(journey.item, source, config)
     return clip_stage(journey.item, source, node.local_stages)
 
 

@@ -18,12 +18,16 @@ from tasks.grade import GradeConfig, prepare_grade
 from tasks.inpaint import InpaintPhotoConfig, inpaint_photo
 from tasks.intake import intake
 from tasks.local import LocalStage, local_stage
+from tasks.own_stage import OwnStage, OwnStageConfig
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig, publish, published
+from tasks.restyle_config import RestyleConfig
 from tasks.stage import Picture, StageOutcome, WouldComputeError, skip_stage
 from tasks.thumbnails import ThumbnailsConfig, published_thumbnails, thumbnails
 from tasks.upscale import UpscaleConfig, UpscaleStage
 from tasks.warming import warm_up
+
+LOCAL = (UpscaleConfig, GradeConfig, OwnStageConfig)
 
 
 class _Journey(Journey):
@@ -121,9 +125,7 @@ def grouped(recipe: Recipe) -> list[tuple[Step, ...]]:
 
 def _fuses(recipe: Recipe, first: Step, second: Step) -> bool:
     """Whether the second step can work on the chunk the first one made, before anything is written."""
-    chunk_local = isinstance(first.config, UpscaleConfig | GradeConfig) and isinstance(
-        second.config, UpscaleConfig | GradeConfig
-    )
+    chunk_local = isinstance(first.config, LOCAL) and isinstance(second.config, LOCAL)
     measured = isinstance(second.config, GradeConfig) and second.config.needs_statistics
     alone = second.source == first.name and recipe.consumers(first.name) == 1
     return chunk_local and alone and not measured and second.config.when is None and not recipe.keep
@@ -156,10 +158,8 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
             made = cutout(journey.item, source, config)
         case ComposeConfig():
             made = compose(journey.item, source, config)
-        case PlaceConfig():
-            from flows.guarding import place_step
-
-            made = place_step(journey, group[0], journey.pictures)
+        case PlaceConfig() | RestyleConfig():
+            made = _reach_out(journey, group[0], source)
         case PublishConfig():
             made = publish(journey.item, source, config)
         case ThumbnailsConfig():
@@ -173,9 +173,22 @@ def _run_steps(journey: _Journey, group: tuple[Step, ...], source: Picture) -> S
     return made
 
 
+def _reach_out(journey: _Journey, step: Step, source: Picture) -> StageOutcome:
+    """A stage that speaks to the outside, imported with all it needs only now; most recipes have none."""
+    if isinstance(step.config, RestyleConfig):
+        from tasks.restyle import restyle_picture
+
+        return restyle_picture(journey.item, source, step.config)
+    from flows.guarding import place_step
+
+    return place_step(journey, step, journey.pictures)
+
+
 def _local(step: Step, source: Picture) -> LocalStage:
     if isinstance(step.config, UpscaleConfig):
         return UpscaleStage(step.config, current_run().models["upscale"])
+    if isinstance(step.config, OwnStageConfig):
+        return OwnStage(step.config)
     assert isinstance(step.config, GradeConfig)
     return prepare_grade(step.config, source)
 

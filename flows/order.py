@@ -39,6 +39,9 @@ class Order(BaseModel, ABC):
     budget_usd: float | None = Field(
         default=None, ge=0, description="Most that the run may spend, in US dollars; empty: no cap of its own."
     )
+    restyle: dict[str, str | int] = Field(
+        default_factory=dict, description="For the stage restyle: prompt, style, seed, adapter; the recipe's if empty."
+    )
     command: str | None = Field(default=None, description="How the run was asked for, shown in the report.")
 
     @property

@@ -56,4 +56,4 @@ def plan_product(order: ProductOrder, settings: Settings) -> RunSummary:
 
 
 def _recipe(order: ProductOrder) -> Recipe:
-    return replace(parse_recipe(order.recipe), keep=order.keep)
+    return replace(parse_recipe(order.recipe, restyle=order.restyle), keep=order.keep)

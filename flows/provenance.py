@@ -32,12 +32,8 @@ from tasks.config import StageConfig
 from tasks.context import current_run
 from tasks.stage import StageKey
 
-FILE_FIELDS = (
-    "lut",
-    "mask",
-    "picture",
-    "background",
-)  # of a stage's configuration: paths of files, which count by their content
+# Of a stage's configuration: paths of files, which count by their content.
+FILE_FIELDS = ("lut", "mask", "picture", "background", "adapter")
 BY_DIGEST = "sha256:"
 PAID = "place"  # the stage whose output is an answer of a service, not a result of its inputs alone
 ORDERED = ("models", "purpose")  # of an order: what decides the result beside the recipe
@@ -261,8 +257,14 @@ def _portable(config: StageConfig, files: dict[str, str]) -> dict[str, object]:
 
 def _paths(configs: Sequence[StageConfig]) -> list[str]:
     """Paths of the files that a recipe names, each once."""
-    values = (getattr(config, name, None) for config in configs for name in FILE_FIELDS)
-    return list(dict.fromkeys(value for value in values if isinstance(value, str)))
+    values = ((name, getattr(config, name, None)) for config in configs for name in FILE_FIELDS)
+    paths = (value for name, value in values if isinstance(value, str) and _is_file(name, value))
+    return list(dict.fromkeys(paths))
+
+
+def _is_file(name: str, value: str) -> bool:
+    """An adapter may also be named; everything else is a path."""
+    return name != "adapter" or value.endswith(".json")
 
 
 def _read(path: str) -> bytes:

@@ -19,8 +19,10 @@ from tasks.faces import FacesConfig
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig
 from tasks.inpaint import InpaintPhotoConfig
+from tasks.own_stage import own_stage
 from tasks.place_config import PlaceConfig
 from tasks.publish import PublishConfig
+from tasks.restyle_config import RestyleConfig
 from tasks.thumbnails import ThumbnailsConfig
 from tasks.upscale import UpscaleConfig
 
@@ -34,7 +36,8 @@ StageSpec = Annotated[
     | PublishConfig
     | ThumbnailsConfig
     | InpaintPhotoConfig
-    | FacesConfig,
+    | FacesConfig
+    | RestyleConfig,
     Field(discriminator="stage"),
 ]
 StageList = TypeAdapter(tuple[StageSpec, ...])
@@ -51,6 +54,7 @@ _MAKES: dict[type[StageConfig], str] = {
     UpscaleConfig: "enlarged",
     PlaceConfig: "placed",
     FacesConfig: "restored",
+    RestyleConfig: "restyled",
 }
 SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it
 
@@ -64,6 +68,7 @@ class RecipeName(StrEnum):
     THUMBNAILS = "thumbnails"
     COMPLETE = "complete"
     HERO = "hero"
+    RESTYLE = "restyle"
 
 
 CANVAS_READY = UpscaleConfig(long_side=2400, factor=4, when=Condition(fact="long_side", below=2000))
@@ -101,6 +106,7 @@ NAMED: dict[RecipeName, tuple[StageConfig, ...]] = {
         ComposeConfig(input="product"),
         PublishConfig(format="jpeg"),
     ),
+    RecipeName.RESTYLE: (RestyleConfig(), PublishConfig(), ThumbnailsConfig()),
 }
 
 
@@ -165,15 +171,38 @@ def named_recipe(name: RecipeName) -> Recipe:
     return check_recipe(name.value, NAMED[name])
 
 
-def parse_recipe(value: str | Sequence[object]) -> Recipe:
+def parse_recipe(value: str | Sequence[object], *, restyle: Mapping[str, object] | None = None) -> Recipe:
     """A recipe for photographs from its name, the path of a JSON file with a list of stages, or such a list itself.
+
+    Args:
+        restyle: Fields for its stage ``restyle``.
 
     Raises:
         RecipeError: No such recipe, or the list does not hold; the message names stage and field.
     """
     if isinstance(value, str) and value in list(RecipeName):
-        return named_recipe(RecipeName(value))
-    return check_recipe("own", read_stages(value, StageList, list(RecipeName)))
+        return check_recipe(value, asked(NAMED[RecipeName(value)], restyle))
+    return check_recipe("own", asked(read_stages(value, StageList, list(RecipeName)), restyle))
+
+
+def asked(stages: Sequence[StageConfig], restyle: Mapping[str, object] | None) -> Sequence[StageConfig]:
+    """The stages with what a command says of its stage ``restyle`` given to the first one.
+
+    Raises:
+        RecipeError: There is none, or a field does not hold.
+    """
+    if not restyle:
+        return stages
+    takers = [number for number, config in enumerate(stages) if isinstance(config, RestyleConfig)]
+    if not takers:
+        raise RecipeError(f"{' and '.join(restyle)} given and no stage 'restyle' takes it; use the recipe restyle")
+    at = takers[0]
+    try:
+        told = RestyleConfig.model_validate(stages[at].model_dump() | dict(restyle))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"{first['loc'][0]} does not hold: {first['msg']}", where=str(first["loc"][0])) from error
+    return (*stages[:at], told, *stages[at + 1 :])
 
 
 def read_stages(
@@ -206,9 +235,35 @@ def _validated(stages: object, kinds: TypeAdapter[tuple[Any, ...]]) -> tuple[Sta
     try:
         return kinds.validate_python(stages)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the list"
-        raise RecipeError(f"the recipe does not hold at {where}: {first['msg']}", where=where) from error
+        own = _own(stages, error)
+        wrong = [each for each in error.errors() if not each["loc"] or each["loc"][0] not in own]
+        if wrong:
+            raise _not_held(wrong[0]) from error
+        assert isinstance(stages, list | tuple)
+        others = iter(kinds.validate_python([stage for at, stage in enumerate(stages) if at not in own]))
+        return tuple(own[at] if at in own else next(others) for at in range(len(stages)))
+
+
+def _own(stages: object, error: ValidationError) -> dict[int | str, StageConfig]:
+    """The stages of other packages, by their position; looked for only where a name is none of the house's."""
+    found: dict[int | str, StageConfig] = {}
+    for each in error.errors():
+        if each["type"] != "union_tag_invalid" or not isinstance(stages, list | tuple):
+            continue
+        at = int(each["loc"][0])
+        kind = own_stage(str(stages[at]["stage"]))
+        if kind is not None:
+            try:
+                found[at] = kind.model_validate(stages[at])
+            except ValidationError as wrong:
+                first = wrong.errors()[0]
+                raise _not_held({**first, "loc": (at, *first["loc"])}) from wrong
+    return found
+
+
+def _not_held(first: Mapping[str, Any]) -> RecipeError:
+    where = ".".join(str(part) for part in first["loc"]) or "the list"
+    return RecipeError(f"the recipe does not hold at {where}: {first['msg']}", where=where)
 
 
 def check_recipe(title: str, stages: Sequence[StageConfig]) -> Recipe:

@@ -65,5 +65,5 @@ def plan_video(order: VideoOrder, settings: Settings) -> RunSummary:
 
 
 def _recipe(order: VideoOrder) -> tuple[DecodeConfig, Recipe]:
-    reading, recipe = parse_clip_recipe(order.recipe, mask=order.mask)
+    reading, recipe = parse_clip_recipe(order.recipe, mask=order.mask, restyle=order.restyle)
     return reading, replace(recipe, keep=order.keep)

@@ -2,6 +2,7 @@
 
 from datasets.errors import ModelUnknownError
 from model_blocks.facts import EVERY_PURPOSE, Capability, Device, ModelFacts, Precision, Purpose
+from model_blocks.own import own_model, own_models
 from model_blocks.registered.depth import DEPTH
 from model_blocks.registered.embedded import EMBEDDED
 from model_blocks.registered.faces import FACES
@@ -38,8 +39,10 @@ MODELS: tuple[ModelFacts, ...] = (
 
 
 def known_models(capability: Capability | None = None) -> tuple[ModelFacts, ...]:
-    """All registered models, or those with a capability, in order of preference."""
-    return tuple(facts for facts in MODELS if capability in (None, facts.capability))
+    """All registered models, or those with a capability, in order of preference; those of other packages come last."""
+    names = {facts.name for facts in MODELS}
+    own = tuple(facts for facts in own_models() if facts.name not in names)
+    return tuple(facts for facts in (*MODELS, *own) if capability in (None, facts.capability))
 
 
 def find_model(name: str, capability: Capability | None = None) -> ModelFacts:
@@ -47,11 +50,11 @@ def find_model(name: str, capability: Capability | None = None) -> ModelFacts:
 
     Raises:
         ModelUnknownError: Nothing of that name is registered (for that capability); the known ones are named.
+        OwnBrokenError: Another package brings a model of that name, and it cannot be used.
     """
-    candidates = known_models(capability)
-    for facts in candidates:
-        if facts.name == name:
-            return facts
-    known = ", ".join(facts.name for facts in candidates)
+    found = next((facts for facts in MODELS if facts.name == name), None) or own_model(name)
+    if found is not None and capability in (None, found.capability):
+        return found
+    known = ", ".join(facts.name for facts in known_models(capability))
     wanted = f"model {name!r}" if capability is None else f"model {name!r} for {capability}"
     raise ModelUnknownError(f"unknown {wanted}; registered: {known}", name=name, registered=known)

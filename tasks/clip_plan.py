@@ -15,6 +15,7 @@ from tasks.ops.geometry import Shape
 from tasks.passes import ChunkPass, fuse
 from tasks.plan import plan_chunks, refuse_memory
 from tasks.propagate import propagate_bytes, propagated
+from tasks.restyle_config import RestyleConfig
 from tasks.view import ViewedPass, ViewFacts
 
 WORKER_BYTES = 900 << 20  # of a process with the libraries loaded and nothing to do; measured
@@ -72,6 +73,21 @@ def plan_propagate(before: StagePlan, limits: Limits) -> StagePlan:
     after, spec = propagated(before.after)
     needed = propagate_bytes(spec) + before.facts.bytes_of(spec.chunks[0])
     refuse_memory(needed, limits.memory_bytes, f"following an object in {after.shape.width}×{after.shape.height}")
+    return StagePlan(needed, spec.raw_bytes, after, ViewFacts(spec, after.info))
+
+
+def plan_restyle(before: StagePlan, config: RestyleConfig, limits: Limits) -> StagePlan:
+    """Restyling a clip.
+
+    Raises:
+        PlanTooLargeError: The frames of one call do not fit.
+        HdrUnsupportedError: Adapters take frames of an ordinary range.
+    """
+    from tasks.restyle import restyle_bytes, restyled  # with all that speaks to the outside
+
+    after, spec = restyled(before.after, config)
+    needed = restyle_bytes(spec) + before.facts.bytes_of(spec.chunks[0])
+    refuse_memory(needed, limits.memory_bytes, f"restyling {spec.chunks[0]} frames at a time")
     return StagePlan(needed, spec.raw_bytes, after, ViewFacts(spec, after.info))
 
 

@@ -32,12 +32,12 @@ for command in (warm_models, cool_models, status_of_models):
 def list_models(as_json: bool) -> int:
     """List all models with what they do, their licence and where their weights come from."""
     from datasets.settings import read_settings
-    from model_blocks.registry import MODELS
+    from model_blocks.registry import known_models
     from model_blocks.weight_files import look
 
     settings = read_settings()
     thermal = thermal_column(settings)
-    rows = [(facts, look(facts, weights_dir=settings.weights_dir)) for facts in MODELS]
+    rows = [(facts, look(facts, weights_dir=settings.weights_dir)) for facts in known_models()]
     wanted = {facts.name: thermal.get(facts.name, "automatic") for facts, _ in rows}
     if as_json:
         documents = [_document(facts, state) | {"thermal": wanted[facts.name]} for facts, state in rows]

@@ -1,7 +1,7 @@
 """Options that the commands share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,6 +54,12 @@ OPTIONS = (
     click.option("--dry-run", is_flag=True, help="Say what would be computed, and compute nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output."),
 )
+RESTYLE_OPTIONS = (
+    click.option("--prompt", default=None, help="For the recipe restyle: what it is to look like, in words."),
+    click.option("--style", default=None, help="For the recipe restyle: a style that the adapter knows."),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="For the recipe restyle."),
+    click.option("--adapter", default=None, help="For the recipe restyle: mock, a .json declaration, or a block."),
+)
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,19 @@ class Common:
     max_cost_usd: float | None = None
     max_latency_s: float | None = None
     prefer: str | None = None
+    restyle: dict[str, str | int] = field(default_factory=dict)
 
 
 def common_options(command: Command) -> Command:
     """Give a command the shared options."""
     for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def restyle_options(command: Command) -> Command:
+    """Give a command the options of the recipe restyle."""
+    for option in reversed(RESTYLE_OPTIONS):
         command = option(command)
     return command
 
@@ -111,7 +125,17 @@ def read_common(values: dict[str, Any]) -> Common:
         max_cost_usd=values.get("max_cost"),
         max_latency_s=values.get("max_latency"),
         prefer=values.get("prefer"),
+        restyle=_restyle(values),
     )
+
+
+def _restyle(values: dict[str, Any]) -> dict[str, str | int]:
+    """What is said of the stage restyle; a file by its absolute path, since workers may run in another folder."""
+    told = {name: values.get(name) for name in ("prompt", "style", "seed", "adapter")}
+    given: dict[str, str | int] = {name: value for name, value in told.items() if value is not None}
+    if str(given.get("adapter", "")).endswith(".json"):
+        given["adapter"] = str(Path(str(given["adapter"])).expanduser().absolute())
+    return given
 
 
 def _models(given: tuple[str, ...]) -> str | dict[str, str]:

@@ -16,7 +16,7 @@ import click
 from datasets.errors import SettingsError
 from datasets.redaction import redact_all
 from deployments.api_server import ApiServer, attach_or_start, environment, wait_until_ready
-from deployments.cli.options import Common, common_options, read_common
+from deployments.cli.options import Common, common_options, read_common, restyle_options
 from deployments.prefect_profile import names_a_server
 
 DEMO_RECIPE = (
@@ -37,9 +37,10 @@ QUIET = {  # Prefect's own console lines would stand between ours; its server st
 @click.command()
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
 @click.option("--recipe", default="packshot", show_default=True, help="A recipe's name or a .json list of stages.")
+@restyle_options
 @common_options
 def product(photos: tuple[str, ...], recipe: str, **values: Any) -> int:
-    """Take photographs through a recipe: cutout, packshot, enlarge, thumbnails, complete, or your own list."""
+    """Take photographs through a recipe: cutout, packshot, enlarge, restyle, thumbnails, or your own list."""
     server = begin_server(dry_run=values["dry_run"])
     common = read_common(values)
     summary = run(photos, recipe, common, server)
@@ -93,9 +94,10 @@ def begin_server(*, dry_run: bool) -> ApiServer | None:
 @click.argument("clips", nargs=-1, required=True, metavar="CLIP...")
 @click.option("--recipe", default="upscale", show_default=True, help="A recipe's name or a .json list of stages.")
 @click.option("--mask", default=None, help="A PNG for the first frame: white is what to cut out or to remove.")
+@restyle_options
 @common_options
 def video(clips: tuple[str, ...], recipe: str, mask: str | None, **values: Any) -> int:
-    """Take clips through a recipe: upscale, smooth, cutout, remove, passthrough, or your own list."""
+    """Take clips through a recipe: upscale, smooth, cutout, remove, restyle, or your own list."""
     server = begin_server(dry_run=values["dry_run"])
     common = read_common(values)
     summary = run(clips, recipe, common, server, flow="video", mask=mask)

@@ -85,6 +85,7 @@ def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
         "max_latency_s": common.max_latency_s,
         "prefer": common.prefer,
         "keep": common.keep,
+        "restyle": common.restyle,
         "command": command,
     }
 

@@ -37,6 +37,7 @@ def exchange(
     *,
     remaining: Callable[[], float],
     limit_bytes: int,
+    connect: Callable[[Callable[[], float]], TimedBackend] = TimedBackend,
 ) -> Reply | Broken:
     """Send a request and read its reply.
 
@@ -49,9 +50,10 @@ def exchange(
         secret: Its key for this time.
         remaining: Seconds that are left.
         limit_bytes: The reply is read up to this size.
+        connect: Makes what opens the connection.
     """
     _watch_what_httpcore_says()
-    backend = TimedBackend(remaining)
+    backend = connect(remaining)
     status: int | None = None
     try:
         with (

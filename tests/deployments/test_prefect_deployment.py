@@ -53,6 +53,7 @@ def test_the_parameters_make_a_form_with_descriptions_and_bounds() -> None:
         "thumbnails",
         "complete",
         "hero",
+        "restyle",
     ]
 
 

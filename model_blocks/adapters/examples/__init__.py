@@ -1,0 +1,1 @@
+"""Adapters to begin one's own with: a command and a server."""
