@@ -67,12 +67,12 @@ def _for_shots(size: str, memory_factor: float) -> ModelFacts:
 
 
 SAM2: tuple[ModelFacts, ...] = (
-    _for_pictures("tiny", 100.0),
-    _for_pictures("small", 100.0),
-    _for_pictures("base-plus", 100.0),
-    _for_pictures("large", 100.0),
-    _for_shots("tiny", 100.0),
-    _for_shots("small", 100.0),
-    _for_shots("base-plus", 100.0),
-    _for_shots("large", 100.0),
+    _for_pictures("tiny", 80.0),
+    _for_pictures("small", 85.0),
+    _for_pictures("base-plus", 120.0),
+    _for_pictures("large", 290.0),
+    _for_shots("tiny", 105.0),
+    _for_shots("small", 110.0),
+    _for_shots("base-plus", 150.0),
+    _for_shots("large", 320.0),
 )

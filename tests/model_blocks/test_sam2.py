@@ -249,18 +249,14 @@ def test_coordinates_are_exact_in_half_precision(
 ) -> None:
     seen: list[torch.dtype] = []
 
-    def embedded(points: torch.Tensor, _: object) -> torch.Tensor:
+    def embed(points: torch.Tensor, _: Any) -> torch.Tensor:
         seen.append((points @ torch.ones(2, 2)).dtype)
         return torch.zeros(*points.shape[:-1], 256)
 
-    monkeypatch.setattr(model.network.prompt_encoder.shared_embedding, "forward", embedded)
+    monkeypatch.setattr(model.network.prompt_encoder.shared_embedding, "forward", embed)
+    prompt = prompts.prompt_at((4, 4), points=[[1, 1]], labels=[1])
     with network_subject.computing("cpu", "bfloat16"):
-        network_subject.decode(
-            model.network,
-            encoded.features,
-            prompts.prompt_at((4, 4), points=[[1, 1]], labels=[1]),
-            multimask=False,
-        )
+        network_subject.decode(model.network, encoded.features, prompt, multimask=False)
     assert seen == [torch.float32]
 
 
