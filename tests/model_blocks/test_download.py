@@ -4,7 +4,7 @@ import hashlib
 import io
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 import torch
 
-from datasets.errors import SettingsError, StorageUnavailableError
+from datasets.errors import PermanentError, SettingsError, StorageUnavailableError
 from datasets.object_store import object_store_options
 from datasets.settings import read_settings
 from datasets.storage import open_storage
@@ -237,13 +237,13 @@ def program() -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the format is old, and the point of the test
-        torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), stream)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), stream)
     return stream.getvalue()
 
 
 MEMBER = "models/best.ckpt"
 CANARY = Path("canary")  # in the test's own folder, which is the working one
-BAD = {
+BAD: dict[str, tuple[type[PermanentError], Callable[[], bytes]]] = {
     "cut off": (WeightsDamagedError, lambda: LOADABLE[0][:-1000]),
     "a page to log in": (WeightsDamagedError, lambda: b"<!doctype html><title>log in</title>"),
     "names code": (WeightsUnsafeError, lambda: torch_bytes({"weight": Payload(CANARY.absolute())})),
@@ -305,7 +305,7 @@ def test_a_known_program_is_kept(site: Site, tmp_path: Path) -> None:
 
 def test_a_file_whose_address_nobody_knows_is_told_so(site: Site, tmp_path: Path) -> None:
     homeless = facts(site, file_url=None, file_name="net.pth")
-    with pytest.raises(WeightsMissingError, match="no address of net.pth is known; name a mirror"):
+    with pytest.raises(WeightsMissingError, match=r"no address of net\.pth is known; name a mirror"):
         pull(homeless, weights_dir=tmp_path, mirror=None, progress=quiet)
     site.files["/mirror/net.pth"] = DATA
     done = pull(homeless, weights_dir=tmp_path, mirror=f"{site.url}/mirror", progress=quiet)
