@@ -13,8 +13,8 @@ INPAINTING: tuple[ModelFacts, ...] = (
         licence="Apache-2.0",
         conventions="RGB 0..1, whole frames one by one; a mask above 0 is hidden, from 0.5 on replaced, below blended; "
         "mirrored at the right and the bottom to a multiple of 8 pixels",
-        memory_factor=360.0,
-        auto_on=("cuda",),  # tens of seconds per megapixel on a processor
+        memory_factor=400.0,
+        auto_on=("cuda",),  # 25 s per megapixel on one core, and clips have many frames
         file_name="big-lama.zip",
         container_key="state_dict",
         key_prefix="generator.",

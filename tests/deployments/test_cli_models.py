@@ -23,6 +23,10 @@ FACTS = replace(
     name="net",
     embedded=False,
     file_url="http://127.0.0.1:9/net.pth",
+    file_name="net.pth",
+    container_key=None,
+    archive_member=None,
+    inert_classes=(),
     sha256=hashlib.sha256(DATA).hexdigest(),
     bytes=7000,
     licence="S-Lab-1.0",
@@ -87,7 +91,7 @@ def test_a_failed_pull_is_exit_status_1_with_its_code(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_weights_is_refused_by_its_code(
     data: bytes, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unknown = replace(FACTS, sha256=None, bytes=None, archive_member="net.ckpt", file_name="net.pth")
+    unknown = replace(FACTS, sha256=None, bytes=None, archive_member="net.ckpt")
     monkeypatch.setattr(registry, "MODELS", (*registry.MODELS[:1], unknown))
     (tmp_path / "mirror" / "net.pth").write_bytes(data)
     failed = run("pull", "net", "--json")

@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 import torch
 
-from datasets.errors import PipelineError, SettingsError, StorageUnavailableError
+from datasets.errors import PermanentError, SettingsError, StorageUnavailableError
 from datasets.object_store import object_store_options
 from datasets.settings import read_settings
 from datasets.storage import open_storage
@@ -243,7 +243,7 @@ def program() -> bytes:
 
 MEMBER = "models/best.ckpt"
 CANARY = Path("canary")  # in the test's own folder, which is the working one
-BAD: dict[str, tuple[type[PipelineError], Callable[[], bytes]]] = {
+BAD: dict[str, tuple[type[PermanentError], Callable[[], bytes]]] = {
     "cut off": (WeightsDamagedError, lambda: LOADABLE[0][:-1000]),
     "a page to log in": (WeightsDamagedError, lambda: b"<!doctype html><title>log in</title>"),
     "names code": (WeightsUnsafeError, lambda: torch_bytes({"weight": Payload(CANARY.absolute())})),
