@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -95,7 +95,7 @@ class ReportStage:
 class ReportData:
     """Everything that the report shows. ``models`` maps a stage to its model; ``started_at`` knows its time zone.
 
-    ``money`` is None for runs that had nothing to do with money.
+    ``money`` is None for runs that had nothing to do with money; ``licences`` maps models with weights to theirs.
     """
 
     run_id: str
@@ -109,6 +109,8 @@ class ReportData:
     stages: tuple[ReportStage, ...]
     command: str | None
     money: ReportMoney | None = None
+    purpose: str = ""
+    licences: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

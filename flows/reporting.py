@@ -15,6 +15,7 @@ from flows.gate_reporting import Guarded, guarded
 from flows.money_reporting import read_money
 from flows.report import ReportData, ReportItem, ReportStage, render_report
 from flows.summary import ItemResult, RunSummary
+from model_blocks.registry import known_models
 from tasks.context import RunContext
 from tasks.intake import PREVIEW
 
@@ -117,6 +118,8 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
         stages=tuple(_stage(stage) for stage in stages),
         command=_command(record),
         money=read_money(ledger, storage.tenant, record.run_id, items),
+        purpose=record.purpose,
+        licences=_licences(stages),
     )
 
 
@@ -202,6 +205,13 @@ def _preview(find: FindPlace, fingerprint: str | None, stored: str = "") -> byte
 
 def _models(stages: list[StageRecord]) -> dict[str, str]:
     return {stage.stage: stage.model for stage in stages if stage.model}
+
+
+def _licences(stages: list[StageRecord]) -> dict[str, str]:
+    """The licences of the weights that were used, by the models' names."""
+    labels = [label for stage in stages if stage.model for label in stage.model.split(" + ")]
+    used = {label.split(" (")[0] for label in labels}  # what is behind is about the file
+    return {facts.name: facts.licence for facts in known_models() if facts.name in used and not facts.embedded}
 
 
 def _seconds(record: RunRecord) -> float:
