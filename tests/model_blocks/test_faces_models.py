@@ -78,8 +78,13 @@ def test_gfpgan_misses_the_reference_with_another_convention(
         given["face_rgb_u8"] = np.ascontiguousarray(inputs["face_rgb_u8"][..., ::-1])
     elif broken == "range":
         monkeypatch.setattr(FaceNetwork, "normalised", lambda self, faces: faces)
-    else:
-        monkeypatch.setattr(GfpganRestorer, "_run", lambda self, values, fidelity: self.network(values)[0])
+    else:  # what the network does unless it is told otherwise
+
+        def drawn(self: GfpganRestorer, values: Tensor, fidelity: float) -> Tensor:
+            made: Tensor = self.network(values, return_rgb=False)[0]
+            return made
+
+        monkeypatch.setattr(GfpganRestorer, "_run", drawn)
     assert missed("GFPGANv1.4", gfpgan_outputs(model, given)) == {"net_sub", "net_crop", "net_u8"}
 
 
