@@ -176,6 +176,16 @@ def test_beyond_the_edge_the_restorer_sees_one_grey() -> None:
     assert np.rint(seen[0][5, 5] * 255).tolist() == [132, 133, 135]
 
 
+def test_the_crop_is_the_pictures_own_however_little_of_it_is_read() -> None:
+    """Against the whole picture warped at once, by OpenCV alone."""
+    image, face, seen = texture(), face_at(30, 0.3, (150, 170)), list[Crop]()
+    matrix = estimate_alignment(face.landmarks)
+    assert matrix is not None
+    restored(image, [face], lambda crop: seen.append(crop) or crop)  # type: ignore[func-returns-value]
+    whole = cv2.warpAffine(image.astype(np.float32) / 255, matrix, (SIDE, SIDE))
+    assert float(np.abs(seen[0] - whole).max()) < 0.03  # OpenCV places samples to a 32nd of a pixel
+
+
 def test_where_faces_overlap_the_first_lies_on_top_and_each_sees_the_original() -> None:
     flat = np.full((300, 300, 3), 90, np.uint8)
     seen: list[Crop] = []
