@@ -19,6 +19,13 @@ from model_blocks.torch_libraries import prepare
 class CodeformerRestorer(FaceNetwork):
     """Restores aligned faces, between a face from the codebook alone (0) and one near the input (1)."""
 
+    def __init__(self, network: nn.Module, *, device: str = "cpu", precision: Precision = "float32") -> None:
+        super().__init__(network, device=device, precision=precision)
+        self.network.get_submodule("quantize").float()  # the network looks codes up in float32 whatever it computes in
+        self.network.get_submodule("generator.blocks.0").register_forward_pre_hook(
+            lambda _, values: (values[0].to(self._dtype),)
+        )
+
     def _run(self, values: Tensor, fidelity: float) -> Tensor:
         made: Tensor = self.network(values, weight=fidelity)[0]
         return made
