@@ -63,6 +63,8 @@ class ModelFacts:
             tiles then decide pixels. None: any tiles give the same.
         scale: Output pixels per input pixel along a side; None where the caller chooses.
         memory_factor: Working bytes per value of the larger of input and output, measured.
+        fixed_bytes: What it takes whatever the picture: while it is loaded, or loaded and at work at a size of its own;
+            measured.
         auto_on: Devices on which ``auto`` may choose it; elsewhere it is chosen by its name. Empty: made for something
             else than photographs, or too slow everywhere.
         half_on: Devices on which it computes in float16, as its authors do there; float32 elsewhere.
@@ -108,6 +110,10 @@ class ModelFacts:
     needs_background: bool = False
     libraries: tuple[str, ...] = field(default=())
     extra: str = ""
+
+    def working_bytes(self, values: int) -> int:
+        """Memory it takes, loaded and at work, for that many values of the larger of what goes in and comes out."""
+        return self.fixed_bytes + int(values * self.memory_factor)
 
     def precision_on(self, device: str) -> Precision:
         """What it computes in on a device."""

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import zlib
 from functools import cache
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from datasets.errors import FrameShapeError, PermanentError
 from tasks.ops.depth import to_uint8
@@ -35,6 +36,7 @@ _LONGEST_SIDE: dict[PictureFormat, int] = {
     "webp": 16_383,  # RFC 9649: 14 bits
     "avif": 65_536,  # AV1: 16 bits
 }
+_ROOM = threading.Lock()
 _PNG_HEADER_END = 33  # signature and IHDR: the profile goes in right behind
 _ROWS_AT_A_TIME = 256
 _PROFILE_DATE = slice(24, 36)  # ICC.1:2022, table 17
@@ -178,5 +180,15 @@ def _avif(pixels: NDArray[np.uint8], quality: int) -> bytes:
 def _saved(pixels: NDArray[np.uint8], name: str, **settings: object) -> bytes:
     stream = io.BytesIO()
     parameters: dict[str, Any] = {**settings, "icc_profile": srgb_profile()}
+    _make_room(pixels.nbytes)
     Image.fromarray(pixels).save(stream, name, **parameters)
     return stream.getvalue()
+
+
+def _make_room(size: int) -> None:
+    """Let Pillow's buffer hold ``size`` bytes: optimised JPEGs must fit in at once, and noise needs a byte a value.
+
+    It allows a byte a pixel by itself. What is not written to costs addresses alone.
+    """
+    with _ROOM:
+        ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, size)

@@ -98,6 +98,14 @@ def test_flattening_keeps_what_is_opaque_and_shows_the_background_elsewhere() ->
     assert np.unique(flatten(picture, (1, 2, 3)).reshape(-1, 3), axis=0).tolist() == [[1, 2, 3]]
 
 
+@pytest.mark.parametrize("size", [(220, 300), (1, 4000), (600, 700)])
+def test_noise_which_no_encoder_makes_smaller_fits_into_a_jpeg(size: tuple[int, int], capfd: Any) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
+    made = encode_picture(noise, "jpeg", quality=100)
+    assert decoded(made).shape == noise.shape
+    assert capfd.readouterr().err == ""
+
+
 def test_flattening_in_bands_is_seamless() -> None:
     tall = np.repeat(np.repeat(cutout()[:1], 600, axis=0), 2, axis=1)
     flat = flatten(tall, (255, 255, 255))
