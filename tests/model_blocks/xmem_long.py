@@ -26,7 +26,7 @@ def kept_bytes(state: XMemState) -> int:
 
 
 def main(weights: str, frames: int, settings: MemorySettings) -> dict[str, list[int]]:
-    """At frame 200 and at the last: most resident memory so far, the state's size, elements of both memories."""
+    """Most resident memory after any frame so far, bytes of the state, long-term and working elements: twice each."""
     model = open_xmem(NAME, Path(weights), settings=settings)
     mask = torch.zeros(1, HEIGHT, WIDTH)
     mask[:, 16:48, 16:48] = 1
