@@ -119,7 +119,8 @@ def _planned(
     if isinstance(config, ClipThumbnailsConfig):
         return plan_pictures(before, limits)
     if isinstance(config, PropagateConfig):
-        return plan_propagate(before, limits)
+        models = current_run().models
+        return plan_propagate(before, (models["segment"], models["propagate"]), limits)
     if isinstance(config, RestyleConfig):
         return plan_restyle(before, config, limits)
     return plan_pass(before, node.local_stages, limits)

@@ -84,6 +84,7 @@ class ModelFacts:
     licence: str
     conventions: str
     memory_factor: float
+    fixed_bytes: int = 0
     purposes: tuple[Purpose, ...] = EVERY_PURPOSE
     licence_note: str = ""
     file_url: str | None = None

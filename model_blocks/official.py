@@ -51,6 +51,8 @@ def _ignored(key: str, facts: ModelFacts) -> bool:
 def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
     """The network with its tensors set, every one of them and nothing else, in evaluation mode and frozen.
 
+    Tensors that have the network's own type are taken as they are, without a copy: large models would need it twice.
+
     Raises:
         WeightsKeysError: Keys are missing or unknown, or tensors have other shapes; they are named.
     """
@@ -58,7 +60,9 @@ def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
     check_keys(state, own)
     check_shapes(state, own)
     try:
-        network.load_state_dict(dict(state), strict=True)
+        network.load_state_dict(
+            {key: value.to(own[key].dtype) for key, value in state.items()}, strict=True, assign=True
+        )
     except RuntimeError as error:  # what shapes and keys do not tell
         raise WeightsKeysError(f"the weights do not fit the network: {error}") from error
     return network.eval().requires_grad_(False)

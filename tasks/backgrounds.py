@@ -19,7 +19,6 @@ from model_blocks.choice import ModelRef
 from tasks.context import current_run
 from tasks.intake import photo_limits, read_source
 from tasks.ops.depth import to_uint8, to_uint16
-from tasks.ops.found_alpha import median_background, outside_mask, spread_over
 from tasks.ops.photo import PhotoLimits, read_photo
 from tasks.plan import refuse_memory
 from tasks.view import open_view
@@ -131,6 +130,8 @@ def _name(start: int) -> str:
 
 def _estimate(shot: _Shot) -> int:
     """Read frames in bands of rows, so that memory is bounded whatever the size. Runs on a worker."""
+    from tasks.ops.found_alpha import median_background, outside_mask, spread_over  # with torch
+
     view = open_view(shot.source)
     _, height, width, channels = view.shape
     chosen = spread_over(shot.start, shot.stop, SAMPLES)

@@ -78,7 +78,7 @@ class MattePass:
         return made
 
     def working_bytes(self, read: Region, shape: Shape, itemsize: int) -> int:
-        return int(read.height * read.width * 3 * self.model.facts.memory_factor)
+        return self.model.facts.working_bytes(read.height * read.width * 3)
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,8 @@ class InpaintPass:
         return np.asarray(cv2.dilate(mask, kernel), dtype=np.float32)
 
     def working_bytes(self, read: Region, shape: Shape, itemsize: int) -> int:
-        return int(read.frames * read.height * read.width * 16 + read.height * read.width * 3 * self._factor)
-
-    @property
-    def _factor(self) -> float:
-        return self.model.facts.memory_factor
+        pixels = read.height * read.width
+        return read.frames * pixels * 16 + self.model.facts.working_bytes(pixels * 3)
 
 
 def _whole(t0: int, t1: int, shape: Shape) -> Region:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from model_blocks.choice import ModelRef
 from tasks.chunks import Limits
 from tasks.clip_local import ClipState, follow, pass_spec
 from tasks.clip_target import EncodeConfig, choose_target, encode_bytes, expected_bytes
@@ -64,14 +65,14 @@ def plan_pass(before: StagePlan, stages: Sequence[LocalStage], limits: Limits) -
     return StagePlan(chunks.peak_bytes, spec.raw_bytes, ended, ViewFacts(spec, ended.info))
 
 
-def plan_propagate(before: StagePlan, limits: Limits) -> StagePlan:
+def plan_propagate(before: StagePlan, models: Sequence[ModelRef], limits: Limits) -> StagePlan:
     """Following an object.
 
     Raises:
         PlanTooLargeError: Not even single frames fit.
     """
     after, spec = propagated(before.after)
-    needed = propagate_bytes(spec) + before.facts.bytes_of(spec.chunks[0])
+    needed = propagate_bytes(spec, models) + before.facts.bytes_of(spec.chunks[0])
     refuse_memory(needed, limits.memory_bytes, f"following an object in {after.shape.width}×{after.shape.height}")
     return StagePlan(needed, spec.raw_bytes, after, ViewFacts(spec, after.info))
 

@@ -81,7 +81,7 @@ class CutoutPass:
         return made[region.inside(read)]
 
     def working_bytes(self, read: Region, shape: Shape, itemsize: int) -> int:
-        return int(read.height * read.width * 3 * self.matter.facts.memory_factor)
+        return self.matter.facts.working_bytes(read.height * read.width * 3)
 
 
 @stage_task("cutout")
@@ -123,7 +123,7 @@ def _segment(source: Picture, model: ModelRef) -> _Segmented:
     run = current_run()
     place = OutputPlace(run.storage, source.frames)
     _, height, width, channels = FrameReader(place).shape
-    whole = height * width * channels * 3  # read, converted, shrunk
+    whole = height * width * channels * 3 + model.facts.fixed_bytes  # read, converted, shrunk; looked at
     refuse_memory(whole, run.limits.memory_bytes, f"segmenting a picture of {width}×{height}")
     ((_, found),) = run.executor.run(_find_object, [_SegmentTask(place, model)])
     return found

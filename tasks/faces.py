@@ -92,8 +92,8 @@ class FacesPass:
 
         values, pixels = SIDE * SIDE * 3, read.height * read.width
         held = read.frames * pixels * shape.channels * itemsize
-        finding = int(pixels * 3 * self.detector.facts.memory_factor) if self.found is None else 0
-        return max(finding, int(values * self.restorer.facts.memory_factor) + pixels * BLEND_BYTES) + held
+        finding = self.detector.facts.working_bytes(pixels * 3) if self.found is None else 0
+        return max(finding, self.restorer.facts.working_bytes(values) + pixels * BLEND_BYTES) + held
 
     def _reaching(self, faces: tuple[Face, ...], region: Region, shape: Shape) -> list[NDArray[np.float64]]:
         """How the wanted faces that reach into a region are aligned."""
@@ -179,7 +179,7 @@ def _search(source: Picture, detector: ModelRef) -> _Found:
     run = current_run()
     place = OutputPlace(run.storage, source.frames)
     _, height, width, _ = FrameReader(place).shape
-    whole = int(height * width * 3 * detector.facts.memory_factor)
+    whole = detector.facts.working_bytes(height * width * 3)
     refuse_memory(whole, run.limits.memory_bytes, f"finding faces in a picture of {width}×{height}")
     ((_, found),) = run.executor.run(_find, [_FindTask(place, detector)])
     return found

@@ -114,7 +114,7 @@ def finding_bytes(model: ModelRef, height: int, width: int) -> int:
     if not model.facts.needs_background:
         ratio = min(MOST_LONG, max(height, width) / min(height, width))
         seen = int(3 * WORKING_SIDE * WORKING_SIDE * ratio)
-    return int(values * WHOLE_BYTES + seen * model.facts.memory_factor)
+    return values * WHOLE_BYTES + model.facts.working_bytes(seen)
 
 
 def found_in(image: Pixels, model: ModelRef, background: Pixels | None) -> tuple[Pixels, float]:

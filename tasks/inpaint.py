@@ -97,8 +97,8 @@ def inpaint_photo(item: str, source: Picture, config: InpaintPhotoConfig) -> Sta
     def compute(place: OutputPlace) -> StageWork:
         reader = open_frames(source)
         _, height, width, channels = reader.shape
-        needed = height * width * (3 * model.facts.memory_factor + BYTES_PER_PIXEL)
-        refuse_memory(int(needed), run.limits.memory_bytes, f"removing something from a picture of {width}×{height}")
+        needed = height * width * BYTES_PER_PIXEL + model.facts.working_bytes(height * width * 3)
+        refuse_memory(needed, run.limits.memory_bytes, f"removing something from a picture of {width}×{height}")
         refuse_disk(run.storage, height * width * channels * reader.dtype.itemsize, run.limits.disk_reserve_bytes)
         task = _FillTask(reader.place, place, config, mask, limits, model)
         resources = {"GPU": 1.0} if model.device == "cuda" else None

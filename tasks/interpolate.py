@@ -103,7 +103,7 @@ class InterpolatePass:
         """One pair at a time, with the frames that lie between it."""
         values = shape.height * shape.width * shape.channels
         most = int(np.bincount(self.first - self.first.min()).max())
-        return int(values * (2 + most) * self.model.facts.memory_factor)
+        return self.model.facts.working_bytes(values * (2 + most))
 
 
 @dataclass(frozen=True)

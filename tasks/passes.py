@@ -46,6 +46,7 @@ class LocalPass:
         scale: Output pixels per input pixel along one side.
         channels: Channels of the output; None: those of the input.
         memory_factor: Working bytes per output value, measured for the function.
+        fixed_bytes: What the function takes besides, whatever its input.
         tile: Where the function's halo holds less than all it sees: side in input pixels of the tiles, on one grid for
             every picture, in which it is called, so that the result does not depend on what is asked for.
     """
@@ -56,6 +57,7 @@ class LocalPass:
     scale: int = 1
     channels: int | None = None
     memory_factor: float = 16.0
+    fixed_bytes: int = 0
     tile: int | None = None
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -94,7 +96,7 @@ class LocalPass:
         values = read.frames * read.height * read.width * shape.channels * self.scale**2
         side = read.height * read.width if self.tile is None else (self.tile + 2 * self.halo_pixels) ** 2
         at_once = min(values, read.frames * side * shape.channels * self.scale**2)
-        return int(at_once * self.memory_factor) + values * itemsize
+        return self.fixed_bytes + int(at_once * self.memory_factor) + values * itemsize
 
 
 @dataclass(frozen=True)

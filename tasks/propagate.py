@@ -120,7 +120,7 @@ def propagate_clip(item: str, source: Picture, config: PropagateConfig) -> Stage
     def compute(place: OutputPlace) -> StageWork:
         state, spec = propagated(ClipState.of(source))
         frames = OutputPlace(run.storage, source.frames)
-        refuse_memory(propagate_bytes(spec), run.limits.memory_bytes, "following an object")
+        refuse_memory(propagate_bytes(spec, models), run.limits.memory_bytes, "following an object")
         refuse_disk(run.storage, spec.raw_bytes, run.limits.disk_reserve_bytes)
         spec = create_frames(place, spec, (state.timing.pts, state.timing.durations))
         checksums = finished_chunks(place, spec)
@@ -155,9 +155,11 @@ def propagated(state: ClipState) -> tuple[ClipState, FrameSpec]:
     return after, after.spec(**{CLIP: info.to_json()})
 
 
-def propagate_bytes(spec: FrameSpec) -> int:
-    """Memory for a chunk, its frames in float and what is remembered of the object."""
-    return spec.frame_bytes * (spec.chunks[0] * 3 + 24)
+def propagate_bytes(spec: FrameSpec, models: Sequence[ModelRef]) -> int:
+    """Memory for a chunk, its frames in float, what is remembered of the object, and the hungriest of the models."""
+    values = spec.shape[1] * spec.shape[2] * 3
+    by_model = [model.facts.working_bytes(values) for model in models if not model.facts.embedded]
+    return spec.frame_bytes * (spec.chunks[0] * 3 + 24) + max(by_model, default=0)
 
 
 def _first_missing(place: OutputPlace, spec: FrameSpec, checksums: dict[str, int]) -> int:

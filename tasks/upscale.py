@@ -191,6 +191,7 @@ class UpscaleStage:
             halo_pixels=facts.halo_pixels if facts.halo_pixels is not None else upscaler(self.model, scale).halo,
             scale=scale,
             memory_factor=facts.memory_factor,
+            fixed_bytes=facts.fixed_bytes,
             tile=self.tile,
         )
         if (shape.height * scale, shape.width * scale) == (height, width):

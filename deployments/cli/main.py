@@ -26,7 +26,12 @@ from deployments.cli.upkeep import upkeep
 from tasks.allocation import share_freed_memory
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
-BAD_CHOICE = ("model_unknown", "weights_missing")  # of models; by code, so that nothing of theirs is imported
+BAD_CHOICE = (
+    "model_unknown",
+    "no_model_fits",
+    "licence_refused",
+    "weights_missing",
+)  # of models; by code, so that nothing of theirs is imported
 INTERRUPTED = 130
 GRACE_S = 3.5  # for the run to say in ledger and server that it was interrupted
 

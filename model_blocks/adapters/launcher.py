@@ -32,14 +32,20 @@ SWEEPS, SWEEP_S = 200, 0.005
 
 
 class _EndedError(BaseException):
-    """Whoever started this process wants it to end, or is gone."""
+    """Whoever started this process wants it to end."""
+
+
+class _OrphanedError(_EndedError):
+    """Whoever started this process is gone."""
 
 
 def main() -> int:
     spec = json.load(sys.stdin.buffer)
     signal.signal(signal.SIGTERM, _end)
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGHUP, _orphan)
+    _prctl(PR_SET_PDEATHSIG, signal.SIGHUP)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    orphaned = False
     try:
         if os.getppid() != spec["parent"]:
             return NOT_STARTED
@@ -47,17 +53,23 @@ def main() -> int:
         os.write(spec["told"], json.dumps(apart).encode() + b"\n")
         os.close(spec["told"])
         return _waited(os.fork() or _first(spec, apart))
-    except _EndedError:
+    except _EndedError as end:
+        orphaned = isinstance(end, _OrphanedError)  # at once: other threads of a killed parent may be there for a while
         return 128 + signal.SIGTERM
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.SIG_IGN)
         _sweep()
-        if os.getppid() != spec["parent"]:  # nobody else is left to do it
+        if orphaned or os.getppid() != spec["parent"]:  # nobody else is left to do it
             shutil.rmtree(spec["folder"], ignore_errors=True)
 
 
 def _end(*_: object) -> NoReturn:
     raise _EndedError
+
+
+def _orphan(*_: object) -> NoReturn:
+    raise _OrphanedError
 
 
 def _prctl(option: int, value: int) -> None:
@@ -88,7 +100,8 @@ def _write(path: str, text: str) -> None:
 
 def _first(spec: dict[str, Any], apart: dict[str, bool]) -> NoReturn:
     """The child: the command itself, or, in namespaces of its own, the first process, which waits for the command."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_DFL)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if not apart["processes"]:
         _become(spec, apart)

@@ -24,6 +24,7 @@ from model_blocks.adapters.frames_errors import (
     AdapterTimeoutError,
 )
 from model_blocks.adapters.subprocess_adapter import SubprocessDeclaration
+from tests.flows.commands import ROOT
 from tests.model_blocks.adapter_calls import command, left_of, noise
 
 REQUEST = FramesRequest("a prompt; with 'signs' $HOME", "poster", 7)
@@ -185,7 +186,9 @@ def test_a_command_ends_with_a_killed_caller_and_its_folder_goes(tmp_path: Path,
     )
     import pickle
 
-    calling = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+    calling = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert calling.stdin is not None
     calling.stdin.write(pickle.dumps(adapter))
     calling.stdin.close()

@@ -249,7 +249,7 @@ def test_other_purposes_are_allowed(purpose: str) -> None:
 
 
 def test_absent_weights_are_answered_with_how_to_get_them() -> None:
-    with pytest.raises(ModelUnknownError, match=r"models pull gfpgan-1\.4`$"):
+    with pytest.raises(ModelUnknownError, match=r"models pull gfpgan-1\.4`; codeformer: .*models pull codeformer`$"):
         choose("auto", "research", present=False)
     with pytest.raises(ModelUnknownError, match=r"models pull yunet`$"):
         choose_model("detect_faces", "auto", device="cpu", purpose="commercial")

@@ -290,7 +290,7 @@ def test_memory_is_measured_and_freed() -> None:
     shelf.get(key("a"), Net)
     grown = held_bytes("cpu") - before
     assert abs(shelf.statistics().counts("a").bytes - grown) < MEBIBYTE
-    assert WEIGHT <= grown < 1.1 * WEIGHT
+    assert 0.99 * WEIGHT <= grown < 1.1 * WEIGHT  # a page or two were there already
     shelf.want("a", Wanted("cold"))
     assert held_bytes("cpu") - before < 0.1 * WEIGHT
 

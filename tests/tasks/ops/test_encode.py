@@ -101,7 +101,7 @@ def test_flattening_keeps_what_is_opaque_and_shows_the_background_elsewhere() ->
 @pytest.mark.parametrize("size", [(220, 300), (1, 4000), (600, 700)])
 def test_noise_which_no_encoder_makes_smaller_fits_into_a_jpeg(size: tuple[int, int], capfd: Any) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
-    made = encode_picture(noise, "jpeg", quality=100)
+    made = encode_picture(noise, format="jpeg", quality=100)
     assert decoded(made).shape == noise.shape
     assert capfd.readouterr().err == ""
 
