@@ -18,6 +18,7 @@ Capability = Literal[
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Purpose = Literal["commercial", "research", "personal"]
+MEBIBYTE = 1 << 20
 EVERY_PURPOSE: tuple[Purpose, ...] = ("commercial", "research", "personal")
 
 

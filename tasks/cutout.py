@@ -28,6 +28,7 @@ from tasks.stage import Picture, StageKey, StageOutcome, StageWork, open_frames,
 
 VERSION = 1
 NO_OBJECT_CONFIDENCE = 0.5  # by the segmenter's contract
+MOST_SEEN = 3 * 2048**2  # values of the copy that a segmenter looks at
 SMALLEST_COVERAGE = 5e-4  # of the picture; less is a speck, not a product
 
 
@@ -123,7 +124,9 @@ def _segment(source: Picture, model: ModelRef) -> _Segmented:
     run = current_run()
     place = OutputPlace(run.storage, source.frames)
     _, height, width, channels = FrameReader(place).shape
-    whole = height * width * channels * 3 + model.facts.fixed_bytes  # read, converted, shrunk; looked at
+    whole = height * width * channels * 3  # read, converted, shrunk
+    if not model.facts.embedded:
+        whole += model.facts.working_bytes(min(height * width * 3, MOST_SEEN))
     refuse_memory(whole, run.limits.memory_bytes, f"segmenting a picture of {width}×{height}")
     ((_, found),) = run.executor.run(_find_object, [_SegmentTask(place, model)])
     return found

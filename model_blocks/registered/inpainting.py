@@ -1,6 +1,6 @@
 """LaMa, which fills holes."""
 
-from model_blocks.facts import ModelFacts
+from model_blocks.facts import MEBIBYTE, ModelFacts
 
 INPAINTING: tuple[ModelFacts, ...] = (
     ModelFacts(
@@ -13,6 +13,7 @@ INPAINTING: tuple[ModelFacts, ...] = (
         licence="Apache-2.0",
         conventions="RGB 0..1, whole frames one by one; a mask above 0 is hidden, from 0.5 on replaced, below blended; "
         "mirrored at the right and the bottom to a multiple of 8 pixels",
+        fixed_bytes=420 * MEBIBYTE,
         memory_factor=400.0,
         auto_on=("cuda",),  # 25 s per megapixel on one core, and clips have many frames
         file_name="big-lama.zip",

@@ -1,6 +1,6 @@
 """Real-ESRGAN, which enlarges."""
 
-from model_blocks.facts import Capability, Device, ModelFacts
+from model_blocks.facts import MEBIBYTE, Capability, Device, ModelFacts
 
 PAPER = "Wang, Xie, Dong, Shan 2021, Real-ESRGAN"
 FILES = "https://github.com/xinntao/Real-ESRGAN/releases/download"
@@ -16,6 +16,7 @@ def _realesrgan(
     halo_pixels: int,
     receptive_radius: int,
     memory_factor: float,
+    fixed_mib: int = 35,
     halo_error: float = 0.0,
     halo_errors: tuple[tuple[int, float], ...] = (),
     tile_pixels: int | None = None,
@@ -34,6 +35,7 @@ def _realesrgan(
         licence="BSD-3-Clause",
         conventions="RGB 0..1; 10 pixels mirrored at the right and the bottom; alpha as a grey picture of its own",
         memory_factor=memory_factor,
+        fixed_bytes=fixed_mib * MEBIBYTE,
         file_url=file_url,
         sha256=sha256,
         container_key=container_key,
@@ -63,7 +65,8 @@ REALESRGAN = (
         halo_errors=((4, 6e-2), (8, 2e-3), (10, 3e-4), (16, 6e-7), (32, 4e-14), (64, 1e-14), (96, 1e-14), (192, 1e-14)),
         tile_pixels=256,
         auto_on=("cuda",),  # 19 s per megapixel of the result on two cores, general-x4v3 takes 1 to 3
-        memory_factor=280.0,
+        memory_factor=330.0,
+        fixed_mib=140,
     ),
     _realesrgan(
         name="realesrgan-x4plus-anime-6b",
@@ -74,7 +77,8 @@ REALESRGAN = (
         halo_pixels=94,
         receptive_radius=94,
         halo_errors=((4, 3e-2), (8, 3e-4), (10, 4e-5), (16, 3e-8), (32, 4e-15), (64, 4e-15), (94, 0.0)),
-        memory_factor=280.0,
+        memory_factor=330.0,
+        fixed_mib=140,
     ),
     _realesrgan(
         name="realesr-animevideo-v3",

@@ -1,6 +1,6 @@
 """Segment Anything 2.1, which finds and follows what is pointed at."""
 
-from model_blocks.facts import ModelFacts
+from model_blocks.facts import MEBIBYTE, ModelFacts
 
 PAPER = "Ravi, Gabeur, Hu et al. 2024, SAM 2"
 FILES = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"
@@ -23,7 +23,7 @@ AUTHORS_FILES = {  # by the size's name: what the authors call it, bytes, digest
 }
 
 
-def _for_pictures(size: str, memory_factor: float) -> ModelFacts:
+def _for_pictures(size: str, memory_factor: float, fixed_mib: int) -> ModelFacts:
     called, file_bytes, sha256 = AUTHORS_FILES[size]
     return ModelFacts(
         name=f"sam2.1-{size}",
@@ -35,6 +35,7 @@ def _for_pictures(size: str, memory_factor: float) -> ModelFacts:
         licence="Apache-2.0",
         conventions="RGB 0..1 of any size, seen squashed to 1024×1024; what stands out is found by the embedded model",
         memory_factor=memory_factor,
+        fixed_bytes=fixed_mib * MEBIBYTE,
         file_url=f"{FILES}/sam2.1_hiera_{called}.pt",
         bytes=file_bytes,
         sha256=sha256,
@@ -45,7 +46,7 @@ def _for_pictures(size: str, memory_factor: float) -> ModelFacts:
     )
 
 
-def _for_shots(size: str, memory_factor: float) -> ModelFacts:
+def _for_shots(size: str, memory_factor: float, fixed_mib: int) -> ModelFacts:
     called, file_bytes, sha256 = AUTHORS_FILES[size]
     return ModelFacts(
         name=f"sam2.1-{size}-video",
@@ -57,6 +58,7 @@ def _for_shots(size: str, memory_factor: float) -> ModelFacts:
         licence="Apache-2.0",
         conventions="RGB 0..1 of any size, rounded to bytes and seen squashed to 1024×1024; a mask on the first frame",
         memory_factor=memory_factor,
+        fixed_bytes=fixed_mib * MEBIBYTE,
         file_url=f"{FILES}/sam2.1_hiera_{called}.pt",
         bytes=file_bytes,
         sha256=sha256,
@@ -67,12 +69,12 @@ def _for_shots(size: str, memory_factor: float) -> ModelFacts:
 
 
 SAM2: tuple[ModelFacts, ...] = (
-    _for_pictures("tiny", 80.0),
-    _for_pictures("small", 85.0),
-    _for_pictures("base-plus", 120.0),
-    _for_pictures("large", 290.0),
-    _for_shots("tiny", 105.0),
-    _for_shots("small", 110.0),
-    _for_shots("base-plus", 150.0),
-    _for_shots("large", 320.0),
+    _for_pictures("tiny", 25.0, 460),
+    _for_pictures("small", 25.0, 550),
+    _for_pictures("base-plus", 30.0, 970),
+    _for_pictures("large", 55.0, 2700),
+    _for_shots("tiny", 60.0, 1000),
+    _for_shots("small", 60.0, 1050),
+    _for_shots("base-plus", 60.0, 1300),
+    _for_shots("large", 60.0, 2750),
 )

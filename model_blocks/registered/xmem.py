@@ -1,6 +1,6 @@
 """XMem, which follows objects through clips of any length."""
 
-from model_blocks.facts import ModelFacts
+from model_blocks.facts import MEBIBYTE, ModelFacts
 
 XMEM: tuple[ModelFacts, ...] = (
     ModelFacts(
@@ -15,7 +15,8 @@ XMEM: tuple[ModelFacts, ...] = (
             "RGB 0..1, normalised as ImageNet's pictures; one frame at a time, shorter side at most 480, zeros around "
             "it to multiples of 16; a new start at every cut"
         ),
-        memory_factor=600.0,
+        memory_factor=450.0,
+        fixed_bytes=510 * MEBIBYTE,
         file_url="https://github.com/hkchengrex/XMem/releases/download/v1.0/XMem.pth",
         auto_on=("cuda",),
         libraries=("torch",),
