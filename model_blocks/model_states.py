@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from datasets.errors import ModelUnknownError, PipelineError
 from datasets.ledger import Ledger, LedgerSession, ModelState
@@ -12,23 +12,6 @@ from model_blocks.registry import find_model
 from model_blocks.weight_files import find_weights
 
 ServiceState = Literal["running", "degraded", "disabled", "offline"]
-
-
-@runtime_checkable
-class Warmable(Protocol):
-    """A model behind an endpoint, which can be asked and made ready like one that is loaded here."""
-
-    def ping(self) -> bool:
-        """Whether it answers. Costs nothing and takes seconds at most; a failure is False, not an error."""
-        ...
-
-    def warm(self) -> None:
-        """Have it ready for requests.
-
-        Raises:
-            PipelineError: It cannot be made ready.
-        """
-        ...
 
 
 def wanted_states(ledger: Ledger, tenant: str) -> dict[str, Wanted]:

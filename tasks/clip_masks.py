@@ -13,6 +13,7 @@ from datasets.errors import RecipeError
 from datasets.frame_spec import Pixels
 from datasets.outputs import OutputPlace
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import inpainter
 from tasks.backgrounds import Backgrounds, background_input, estimated_backgrounds, given_background
 from tasks.clip_measures import shots
@@ -129,6 +130,7 @@ class InpaintPass:
         images = torch.from_numpy(to_float(seen[..., :3])).permute(0, 3, 1, 2)
         with torch.inference_mode():
             made = model.inpaint(images, torch.from_numpy(masks)[:, None], wanted)
+        refuse_not_finite(bool(made.isfinite().all()), self.model.name, self.model.device)
         values = made.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         filled = np.rint(values * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
         untouched = masks[wanted][..., None] == 0

@@ -14,6 +14,7 @@ from datasets.notices import Notice
 from datasets.outputs import OutputPlace
 from model_blocks.capabilities import Face
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import face_detector, face_restorer
 from tasks.chunks import run_chunks
 from tasks.config import StageConfig
@@ -110,6 +111,7 @@ class FacesPass:
         face = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None]
         with torch.inference_mode():
             made = face_restorer(self.restorer).restore(face, self.config.fidelity)
+        refuse_not_finite(bool(made.isfinite().all()), self.restorer.name, self.restorer.device)
         return made[0].permute(1, 2, 0).cpu().numpy()
 
 

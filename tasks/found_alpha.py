@@ -13,6 +13,7 @@ from datasets.frames import FrameReader
 from datasets.outputs import FramesEntry, OutputPlace
 from model_blocks.capabilities import AlphaFinder, SmallAlphaFinder
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import matter
 from tasks.backgrounds import Backgrounds, GivenBackground, fitting, given_background
 from tasks.chunks import run_chunks
@@ -134,6 +135,8 @@ def found_in(image: Pixels, model: ModelRef, background: Pixels | None) -> tuple
     with torch.inference_mode():
         alpha, colours = finder.find_alpha(_tensor(over_white(image[None])), behind)
     assert colours is not None
+    finite = bool(alpha.isfinite().all() and colours.isfinite().all())
+    refuse_not_finite(finite, model.name, model.device)
     return joined(colours, alpha, image.dtype)[0], float((alpha > 0.5).float().mean())
 
 
@@ -145,6 +148,7 @@ def _small_alpha(image: Pixels, model: ModelRef) -> NDArray[np.float32]:
     finder = cast(SmallAlphaFinder, matter(model))
     with torch.inference_mode():
         small = finder.find_small_alpha(_tensor(over_white(image[None])))
+    refuse_not_finite(bool(small.isfinite().all()), model.name, model.device)
     return np.asarray(small[0, 0].numpy(), dtype=np.float32)
 
 

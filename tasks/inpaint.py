@@ -15,6 +15,7 @@ from datasets.frames import FrameReader
 from datasets.identity import digest_bytes
 from datasets.outputs import FramesEntry, OutputPlace
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import inpainter
 from tasks.config import StageConfig
 from tasks.context import current_run
@@ -190,6 +191,7 @@ def filled(image: Pixels, mask: Mask, model: ModelRef) -> Pixels:
     images = torch.from_numpy(to_float(colours)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         made = inpainter(model).inpaint(images, torch.from_numpy(mask)[None, None], slice(0, 1))
+    refuse_not_finite(bool(made.isfinite().all()), model.name, model.device)
     values = made[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
     inside = np.rint(values * np.float32(np.iinfo(image.dtype).max)).astype(image.dtype)
     result = image.copy()

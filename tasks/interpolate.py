@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from datasets.errors import RecipeError
 from datasets.frame_spec import Pixels
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import interpolator
 from tasks.config import StageConfig
 from tasks.ops.depth import to_float
@@ -96,6 +97,7 @@ class InterpolatePass:
         images = torch.from_numpy(to_float(pair)).permute(0, 3, 1, 2).to(self.model.device)
         with torch.inference_mode():
             between = interpolator(self.model).interpolate(images[0], images[1], [float(each) for each in fractions])
+        refuse_not_finite(bool(between.isfinite().all()), self.model.name, self.model.device)
         values = between.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return np.rint(values * np.float32(np.iinfo(pair.dtype).max)).astype(pair.dtype)
 

@@ -21,6 +21,7 @@ from datasets.identity import digest_bytes
 from datasets.notices import Notice
 from datasets.outputs import NOTES, OutputPlace
 from model_blocks.choice import ModelRef
+from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import propagator, segmenter
 from tasks.clip_local import RGB_FORMATS, ClipState, inherited
 from tasks.clip_measures import shots
@@ -234,6 +235,8 @@ class _Following:
             return self._still
         with torch.inference_mode():
             mask, self._state = self._model.step(self._state, image)
+        model = self._task.propagate
+        refuse_not_finite(bool(mask.isfinite().all()), model.name, model.device)
         return np.asarray(mask[0].clamp(0, 1).cpu().numpy(), dtype=np.float32)
 
     def _begin(self, frame: Pixels, image: Any, index: int) -> Mask:

@@ -3,7 +3,7 @@
 import getpass
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +23,37 @@ USUAL = timedelta(hours=1)
 SILENT_AFTER = timedelta(hours=1)  # a process of another host that said nothing for so long is taken for gone
 
 
+adapter_option = click.option(
+    "--adapter", "adapters", multiple=True, metavar="NAME", help="A service: a declaration's .json file, or a block."
+)
+
+
 @click.command("warm")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@adapter_option
 @click.option(
     "--until", default=None, metavar="TIME", help="How long: 90m, 2h, 1d, or a moment. One hour if not given."
 )
 @click.option("--hot", is_flag=True, help="For good, until it is cooled.")
 @tenant_option
 @json_option
-def warm_models(names: tuple[str, ...], until: str | None, hot: bool, tenant: str | None, as_json: bool) -> int:
-    """Have workers load models when they start, and keep them."""
+def warm_models(
+    names: tuple[str, ...],
+    adapters: tuple[str, ...],
+    until: str | None,
+    hot: bool,
+    tenant: str | None,
+    as_json: bool,
+) -> int:
+    """Have workers load models when they start, and keep them; have services ready, and wait until they are."""
     from datasets.thermal import Wanted
 
+    if not names and not adapters:
+        raise UsageError("name the models to warm, or services with --adapter")
     if hot and until is not None:
         raise UsageError("a model is hot for good; give --hot or --until")
     wanted = Wanted("hot") if hot else Wanted("warm", moment(until, datetime.now(UTC)))
-    return _want(names, wanted, tenant, as_json)
+    return _want(names, wanted, tenant, as_json, services=[_warmed(name) for name in adapters])
 
 
 @click.command("cool")
@@ -57,16 +72,18 @@ def cool_models(names: tuple[str, ...], off: bool, automatic: bool, tenant: str 
 
 
 @click.command("status")
+@adapter_option
 @tenant_option
 @json_option
-def status_of_models(tenant: str | None, as_json: bool) -> int:
+def status_of_models(adapters: tuple[str, ...], tenant: str | None, as_json: bool) -> int:
     """Show how models are: running, degraded, disabled or offline, where they are loaded, what went wrong."""
     from datasets.settings import read_settings
-    from model_blocks.registry import MODELS
+    from model_blocks.registry import known_models
 
     settings = read_settings(tenant=tenant)
     states, processes = _of_ledger(settings)
-    rows = [_document(facts.name, settings, states, processes) for facts in MODELS]
+    rows = [_document(facts.name, settings, states, processes) for facts in known_models()]
+    rows += [_service(name) for name in adapters]
     print_document(rows, as_json, lambda: _lines(rows))
     return 0
 
@@ -103,7 +120,40 @@ def moment(text: str | None, now: datetime) -> datetime:
     return found
 
 
-def _want(names: tuple[str, ...], wanted: "Wanted", tenant: str | None, as_json: bool) -> int:
+def _warmed(name: str) -> dict[str, Any]:
+    """A service that is ready, waited for where it can be told to be."""
+    from model_blocks.adapters.finding import find_adapter, make_adapter
+
+    adapter = make_adapter(find_adapter(name))
+    warm = getattr(adapter, "warm", None)
+    if warm is not None:
+        warm()
+    return {"name": adapter.declaration.name, "thermal": adapter.ping(), "warm_until": None}
+
+
+def _service(name: str) -> dict[str, Any]:
+    """A service asked how it is; nothing of it is loaded here."""
+    from model_blocks.adapters.finding import find_adapter, make_adapter
+    from model_blocks.adapters.frames_errors import AdapterError
+
+    adapter = make_adapter(find_adapter(name))
+    try:
+        said = adapter.ping()
+        state = "running" if said in ("ready", "unknown") else "degraded"
+    except AdapterError as error:
+        said, state = error.message, "offline"
+    document = dict.fromkeys(("warm_until", "circuit", "last_reason", "retry_at", "weights", "measured_bytes"))
+    told = {"name": adapter.declaration.name, "state": state, "thermal": "", "said": said}
+    return {**document, **told, "failures": 0, "processes": []}
+
+
+def _want(
+    names: tuple[str, ...],
+    wanted: "Wanted",
+    tenant: str | None,
+    as_json: bool,
+    services: Sequence[dict[str, Any]] = (),
+) -> int:
     from datasets.ledger import open_ledger
     from datasets.settings import read_settings
     from model_blocks.registry import find_model
@@ -116,7 +166,9 @@ def _want(names: tuple[str, ...], wanted: "Wanted", tenant: str | None, as_json:
             session.want_model(name, wanted, by=getpass.getuser())
     until = wanted.warm_until.isoformat(timespec="seconds") if wanted.warm_until else None
     rows = [{"name": name, "thermal": wanted.thermal, "warm_until": until} for name in chosen]
-    print_document(rows, as_json, lambda: [f"{name}: {_words(wanted)}, from the next run on" for name in chosen])
+    lines = [f"{name}: {_words(wanted)}, from the next run on" for name in chosen]
+    lines += [f"{service['name']}: {service['thermal']}" for service in services]
+    print_document([*rows, *services], as_json, lambda: lines)
     return 0
 
 
@@ -204,6 +256,8 @@ def _place(told: dict[str, Any]) -> str:
 
 
 def _remarks(row: dict[str, Any]) -> str:
+    if "said" in row:
+        return str(row["said"])
     said = [f"weights {row['weights']}"] if row["state"] == "offline" else []
     if row["warm_until"] and row["thermal"] == "warm":
         said.append(f"until {row['warm_until']}")

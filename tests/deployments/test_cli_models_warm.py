@@ -3,6 +3,9 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -125,3 +128,38 @@ def test_bad_usage_is_refused() -> None:
     assert isinstance(run("warm", NAME, "--hot", "--until", "2h").exception, UsageError)
     assert isinstance(run("cool", NAME, "--off", "--automatic").exception, UsageError)
     assert isinstance(run("warm", "nonsense").exception, ModelUnknownError)
+
+
+def test_services_are_asked_how_they_are(tmp_path: Path) -> None:
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def declared(name: str, port: int, health: str) -> str:
+        service = f"http://127.0.0.1:{port}"
+        facts = {"kind": "http", "name": name, "version": "1", "endpoint": f"{service}/restyle", "loopback": True}
+        (tmp_path / f"{name}.json").write_text(json.dumps(facts | {"health": service + health, "tries": 1}))
+        return str(tmp_path / f"{name}.json")
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
+    Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_address[1]
+    well, busy = declared("well", port, "/health"), declared("busy", port, "/elsewhere")
+    try:
+        assert status("well", "--adapter", well)["state"] == "running"
+        assert status("busy", "--adapter", busy)["state"] == "degraded"
+        assert run("warm", "--adapter", well).stdout == "well: ready\n"
+        assert run("warm", "--adapter", "mock").stdout == "mock: ready\n"
+    finally:
+        server.shutdown()
+        server.server_close()
+    gone = status("well", "--adapter", well)
+    assert gone["state"] == "offline"
+    (line,) = [line for line in run("status", "--adapter", well).stdout.splitlines() if line.startswith("well ")]
+    assert "cannot be reached" in line
+    assert isinstance(run("warm").exception, UsageError)

@@ -1,0 +1,246 @@
+"""What a stage costs on top of its model: the stage's array function on bytes, beside the model's own forward passes.
+
+For every model the stage is run once while its networks' calls are written down; then the stage and a loop of nothing
+but those calls take turns. At the sizes of the reference data, on the CPU, with weights by the recipe; on a GPU, where
+there is one, at usual sizes and in the precisions the model computes in there.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.errors import PipelineError
+from datasets.frame_spec import Pixels
+from model_blocks import runtime
+from model_blocks.choice import ModelRef
+from model_blocks.registry import find_model
+from tasks.clip_masks import InpaintPass
+from tasks.faces import FacesConfig, FacesPass
+from tasks.found_alpha import found_in
+from tasks.interpolate import InterpolatePass
+from tasks.ops.cutting import working_copy
+from tasks.ops.depth import to_float
+from tasks.ops.geometry import Region, Shape
+from tasks.upscale import UpscaleConfig, UpscaleStage
+from tests.benchmarks.__main__ import machine
+from tests.model_blocks.driving import official_models, weights_of
+from tests.shared_data import SHARED
+
+Call = Callable[[], object]
+REPEATS = 5
+SECONDS = 25.0  # for one model at most, so that the large ones are measured fewer times
+SIZES = {  # rows and columns of the reference inputs
+    "upscale": (35, 47),
+    "upscale_blend": (35, 47),
+    "segment": (157, 201),
+    "propagate": (110, 142),
+    "matte": (156, 188),
+    "inpaint": (101, 131),
+    "interpolate": (107, 149),
+    "restore_faces": (512, 512),
+    "detect_faces": (512, 512),
+    "estimate_depth": (143, 107),
+}
+FUNCTIONS = {  # of modules, where a network is called by functions
+    "model_blocks.sam2.predictor": ("encode_image", "decode", "salient_box"),
+    "model_blocks.sam2.propagator": ("encode_image", "found_by_memory"),
+}
+METHODS = {  # of models, where a network is called by other names than its own
+    "interpolate": ("_between",),
+    "detect_faces": ("_finds",),
+}
+NETWORK_METHODS = {"xmem": ("encode_key", "encode_value", "segment")}
+
+
+def run(names: tuple[str, ...] = (), repeats: int = REPEATS) -> list[str]:
+    """Print, and return, a line per model."""
+    lines = [f"{'model':<28}{'size':>10}{'stage ms':>10}{'bare ms':>10}{'ratio':>8}   spread, times"]
+    print(lines[0])
+    for name in names or official_models():
+        try:
+            lines.append(_line(name, repeats))
+        except PipelineError as error:
+            lines.append(f"{name:<28} not measured: {error.message}")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def _line(name: str, repeats: int) -> str:
+    runtime.SHELF.release("cpu")
+    model = ModelRef(name, "", "cpu", path=str(weights_of(name)))
+    height, width = SIZES[find_model(name).capability]
+    stage = _stage(model, height, width)
+    stage()  # what is made once is made now
+    with _written_down(model) as calls:
+        begun = time.perf_counter()
+        stage()
+        once = time.perf_counter() - begun
+    times = max(1, min(repeats, int(SECONDS / (2 * once))))
+    own, bare = [], []
+    for _ in range(times):
+        own.append(_timed([stage]))
+        bare.append(_timed(calls))
+    ratios = sorted(first / second for first, second in zip(own, bare, strict=True))
+    ratio = statistics.median(own) / statistics.median(bare)
+    return (
+        f"{name:<28}{f'{height}x{width}':>10}{statistics.median(own) * 1000:>10.1f}"
+        f"{statistics.median(bare) * 1000:>10.1f}{ratio:>8.3f}   {ratios[0]:.3f}-{ratios[-1]:.3f}, {times}"
+    )
+
+
+def _timed(calls: list[Call]) -> float:
+    with torch.inference_mode():
+        begun = time.perf_counter()
+        for call in calls:
+            call()
+        return time.perf_counter() - begun
+
+
+@contextmanager
+def _written_down(model: ModelRef) -> Iterator[list[Call]]:
+    """While the block runs, every call of the model's networks; outermost ones alone."""
+    calls: list[Call] = []
+    busy = [False]
+
+    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if busy[0]:
+                return function(*arguments, **named)
+            busy[0] = True
+            try:
+                calls.append(partial(function, *arguments, **named))
+                return function(*arguments, **named)
+            finally:
+                busy[0] = False
+
+        return call
+
+    changed = [(owner, name, getattr(owner, name)) for owner, name in _entries(model)]
+    try:
+        for owner, name, function in changed:
+            setattr(owner, name, noted(function))
+        yield calls
+    finally:
+        for owner, name, function in changed:
+            setattr(owner, name, function)
+
+
+def _entries(model: ModelRef) -> list[tuple[Any, str]]:
+    """Where a model's networks are called: an object and the name of its function."""
+    facts = model.facts
+    module = facts.factory.split(":")[0]
+    if module in FUNCTIONS:
+        return [(import_module(module), name) for name in FUNCTIONS[module]]
+    held = _held(model)
+    found: list[tuple[Any, str]] = []
+    if facts.capability == "restore_faces":
+        found += [(_held(_detector()), "_finds")]
+    if model.name in NETWORK_METHODS:
+        network = _network_of(held)
+        return [(network, name) for name in NETWORK_METHODS[model.name]]
+    if facts.capability in METHODS:
+        return [(held, name) for name in METHODS[facts.capability]]
+    return [*found, (_network_of(held), "forward")]
+
+
+def _held(model: ModelRef) -> Any:
+    accessors: dict[str, Callable[[ModelRef], object]] = {
+        "segment": runtime.segmenter,
+        "matte": runtime.matter,
+        "propagate": runtime.propagator,
+        "inpaint": runtime.inpainter,
+        "interpolate": runtime.interpolator,
+        "detect_faces": runtime.face_detector,
+        "restore_faces": runtime.face_restorer,
+        "estimate_depth": runtime.depth_estimator,
+    }
+    if model.facts.scale is not None:
+        return runtime.upscaler(model, model.facts.scale)
+    return accessors[model.facts.capability](model)
+
+
+def _network_of(held: Any) -> Any:
+    return held.network if hasattr(held, "network") else held._tracker.network
+
+
+def _detector() -> ModelRef:
+    return ModelRef("yunet", "", "cpu", path=str(weights_of("yunet")))
+
+
+def _stage(model: ModelRef, height: int, width: int) -> Call:
+    """The stage's array function, from bytes to bytes."""
+    capability = model.facts.capability
+    frames = _frames(4, height, width, faces="faces" in capability)
+    if capability == "segment":
+        return lambda: _segmented(model, frames[0])
+    if capability == "matte":
+        background = frames[1] if model.facts.needs_background else None
+        return lambda: found_in(frames[0], model, background)
+    if capability == "propagate":
+        follow = runtime.propagator(model)
+        mask = torch.zeros(1, height, width)
+        mask[:, height // 4 : height // 2, width // 4 : width // 2] = 1
+        state = follow.begin(_tensor(frames[0]), mask)
+        return lambda: follow.step(state, _tensor(frames[1]))[0].clamp(0, 1).numpy()
+    if capability == "estimate_depth":
+        return lambda: runtime.depth_estimator(model).estimate_depth(_tensor(frames[0])[None])
+    if capability == "detect_faces":
+        return lambda: runtime.face_detector(model).detect(_tensor(frames[0]))
+    return _passed(model, frames)
+
+
+def _passed(model: ModelRef, frames: Pixels) -> Call:
+    count, height, width, _ = frames.shape
+    capability = model.facts.capability
+    if capability == "inpaint":
+        mask = np.zeros((count, height, width, 1), np.uint8)
+        mask[:, 20:60, 30:90] = 255
+        frames = np.concatenate([frames, mask], axis=-1)
+        work: Any = InpaintPass(model, (), 3)
+    elif capability == "interpolate":
+        first = np.repeat(np.arange(count - 1, dtype=np.int32), 2)
+        work = InterpolatePass(model, first, np.tile(np.array([0, 0.5], np.float32), count - 1))
+    elif capability == "restore_faces":
+        frames = frames[:1]
+        work = FacesPass(_detector(), model, FacesConfig())
+    else:
+        (work,) = UpscaleStage(UpscaleConfig(factor=4), model).passes(Shape(*frames.shape))
+    shape = Shape(*frames.shape)
+    made = work.output_shape(shape)
+    region = Region(0, made.frames, 0, made.height, 0, made.width)
+    return lambda: work.apply(frames, read=work.read_region(region, shape), region=region, shape=shape)
+
+
+def _segmented(model: ModelRef, frame: Pixels) -> object:
+    found = runtime.segmenter(model)
+    return found.segment(torch.from_numpy(working_copy(frame, found.working_side)).permute(2, 0, 1)[None])
+
+
+def _tensor(frame: Pixels) -> torch.Tensor:
+    return torch.from_numpy(to_float(frame)).permute(2, 0, 1)
+
+
+def _frames(count: int, height: int, width: int, *, faces: bool) -> Pixels:
+    """Views of a photograph, or of noise where there is none, that a camera passes over."""
+    import cv2
+
+    path = SHARED / "fixtures" / "images" / ("astronaut.png" if faces else "coffee.png")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if path.exists() else None
+    if image is None:
+        image = np.random.default_rng(1).integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    large = cv2.resize(image, (width + 2 * count, height + count), interpolation=cv2.INTER_AREA)
+    views = [large[number : number + height, 2 * number : 2 * number + width] for number in range(count)]
+    return np.ascontiguousarray(np.stack(views), dtype=np.uint8)
+
+
+if __name__ == "__main__":
+    print(machine())
+    run(tuple(sys.argv[1:]))
