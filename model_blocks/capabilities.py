@@ -82,8 +82,11 @@ class PropagationState(Protocol):
 class Propagator(Protocol):
     """Follows an object through one shot, frame by frame."""
 
-    def begin(self, image: Tensor, mask: Tensor) -> PropagationState:
-        """The state after a shot's first frame: image (3, H, W), mask (1, H, W), 0..1."""
+    def begin(self, image: Tensor, mask: Tensor, *, frames: int = 0) -> PropagationState:
+        """The state after a shot's first frame: image (3, H, W), mask (1, H, W), 0..1.
+
+        ``frames`` is how many frames the shot has, for models that go by it; 0: not known.
+        """
         ...
 
     def step(self, state: Any, image: Tensor) -> tuple[Tensor, PropagationState]:

@@ -63,6 +63,11 @@ class ModelRef:
         }
 
 
+def gpu_of(*models: ModelRef) -> dict[str, float]:
+    """What models ask of a worker besides memory: an accelerator, if one of them runs there."""
+    return {"GPU": 1.0} if any(model.device == "cuda" for model in models) else {}
+
+
 def no_weights(_: ModelFacts) -> bool:
     """Nothing is present: only models that need no weights can be used."""
     return False

@@ -12,7 +12,7 @@ from pydantic import Field
 from datasets.errors import RecipeError
 from datasets.frame_spec import Pixels
 from datasets.outputs import OutputPlace
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import inpainter
 from tasks.backgrounds import Backgrounds, background_input, estimated_backgrounds, given_background
@@ -210,7 +210,7 @@ class InpaintStage:
 
     @property
     def resources(self) -> dict[str, float]:
-        return {}
+        return gpu_of(self.model)
 
     def key(self, source_fingerprint: str) -> StageKey:
         inputs = (("output", source_fingerprint),)

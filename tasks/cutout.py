@@ -12,7 +12,7 @@ from datasets.frame_spec import Pixels, still_spec
 from datasets.frames import FrameReader
 from datasets.notices import Notice
 from datasets.outputs import OutputPlace
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import segmenter
 from tasks.backgrounds import background_input
@@ -128,7 +128,7 @@ def _segment(source: Picture, model: ModelRef) -> _Segmented:
     if not model.facts.embedded:
         whole += model.facts.working_bytes(min(height * width * 3, MOST_SEEN))
     refuse_memory(whole, run.limits.memory_bytes, f"segmenting a picture of {width}×{height}")
-    ((_, found),) = run.executor.run(_find_object, [_SegmentTask(place, model)])
+    ((_, found),) = run.executor.run(_find_object, [_SegmentTask(place, model)], resources=gpu_of(model))
     return found
 
 

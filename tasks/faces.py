@@ -13,7 +13,7 @@ from datasets.frames import FrameReader
 from datasets.notices import Notice
 from datasets.outputs import OutputPlace
 from model_blocks.capabilities import Face
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import face_detector, face_restorer
 from tasks.chunks import run_chunks
@@ -126,7 +126,7 @@ class FacesStage:
 
     @property
     def resources(self) -> dict[str, float]:
-        return {"GPU": 1} if self.restorer.device == "cuda" else {}
+        return gpu_of(self.detector, self.restorer)
 
     def key(self, source_fingerprint: str) -> StageKey:
         inputs = (("output", source_fingerprint),)

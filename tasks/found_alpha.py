@@ -12,7 +12,7 @@ from datasets.frame_spec import Pixels, still_spec
 from datasets.frames import FrameReader
 from datasets.outputs import FramesEntry, OutputPlace
 from model_blocks.capabilities import AlphaFinder, SmallAlphaFinder
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import matter
 from tasks.backgrounds import Backgrounds, GivenBackground, fitting, given_background
@@ -186,7 +186,7 @@ def find_in_photograph(source: Picture, place: OutputPlace, model: ModelRef, bac
 
 def resources_of(model: ModelRef) -> dict[str, float]:
     """What a worker must have to run a model."""
-    return {"GPU": 1} if model.device == "cuda" else {}
+    return gpu_of(model)
 
 
 def _find(task: _Task) -> _Found:

@@ -14,7 +14,7 @@ from datasets.frame_spec import Pixels
 from datasets.frames import FrameReader
 from datasets.identity import digest_bytes
 from datasets.outputs import FramesEntry, OutputPlace
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import inpainter
 from tasks.config import StageConfig
@@ -102,7 +102,7 @@ def inpaint_photo(item: str, source: Picture, config: InpaintPhotoConfig) -> Sta
         refuse_memory(needed, run.limits.memory_bytes, f"removing something from a picture of {width}×{height}")
         refuse_disk(run.storage, height * width * channels * reader.dtype.itemsize, run.limits.disk_reserve_bytes)
         task = _FillTask(reader.place, place, config, mask, limits, model)
-        resources = {"GPU": 1.0} if model.device == "cuda" else None
+        resources = gpu_of(model)
         ((_, done),) = run.executor.run(_fill, [task], resources=resources)
         return StageWork(
             frames=done.frames, facts=done.facts, chunks=len(done.frames.checksums), peak_bytes=done.peak_bytes

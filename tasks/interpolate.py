@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from datasets.errors import RecipeError
 from datasets.frame_spec import Pixels
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import interpolator
 from tasks.config import StageConfig
@@ -119,7 +119,7 @@ class InterpolateStage:
 
     @property
     def resources(self) -> dict[str, float]:
-        return {"GPU": 1} if self.model.device == "cuda" else {}
+        return gpu_of(self.model)
 
     def key(self, source_fingerprint: str) -> StageKey:
         inputs = (("output", source_fingerprint),)

@@ -20,7 +20,7 @@ from datasets.frames import create_frames, finished_chunks, frames_entry, write_
 from datasets.identity import digest_bytes
 from datasets.notices import Notice
 from datasets.outputs import NOTES, OutputPlace
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.runtime import propagator, segmenter
 from tasks.clip_local import RGB_FORMATS, ClipState, inherited
@@ -128,9 +128,10 @@ def propagate_clip(item: str, source: Picture, config: PropagateConfig) -> Stage
         mask = read_source(Path(config.mask), limits.max_bytes) if config.mask else b""
         starts = tuple(start for start, _ in shots(state.cuts, state.shape.frames))
         peak, objects, total = 0, 0, spec.grid[0]
+        resources = gpu_of(*models)
         for number in range(_first_missing(place, spec, checksums), total):
             task = _Task(frames, place, spec, number, starts, config, mask, limits, *models)
-            ((_, made),) = run.executor.run(_make_chunk, [task])
+            ((_, made),) = run.executor.run(_make_chunk, [task], resources=resources)
             checksums[chunk_key((number, 0, 0))] = made.crc
             peak, objects = max(peak, made.peak_bytes), max(objects, made.objects)
             run.chunk_done(item, "propagate", number + 1, total)
@@ -250,8 +251,12 @@ class _Following:
             return self._still
         self.objects += 1
         with torch.inference_mode():
-            self._state = self._model.begin(image, torch.from_numpy(mask)[None])
+            self._state = self._model.begin(image, torch.from_numpy(mask)[None], frames=self._frames_from(index))
         return mask
+
+    def _frames_from(self, start: int) -> int:
+        """How many frames the shot has that begins there."""
+        return min((each for each in self._task.starts if each > start), default=self._task.spec.shape[0]) - start
 
     def _given(self, frame: Pixels) -> Mask:
         task, height, width = self._task, *frame.shape[:2]

@@ -11,7 +11,7 @@ from pydantic import Field
 from datasets.errors import RecipeError, UsageError
 from datasets.frame_spec import Pixels
 from model_blocks.capabilities import Upscaler
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.finite import refuse_not_finite
 from model_blocks.oom import Work, halvings, with_smaller_plans
 from model_blocks.runtime import upscaler
@@ -144,7 +144,7 @@ class UpscaleStage:
 
     @property
     def resources(self) -> dict[str, float]:
-        return {"GPU": 1} if self.model.device == "cuda" else {}
+        return gpu_of(self.model)
 
     @property
     def weak_model(self) -> ModelRef | None:

@@ -35,12 +35,13 @@ class EmbeddedPropagator:
 
     working_side = 480
 
-    def begin(self, image: Tensor, mask: Tensor) -> PropagationState:
+    def begin(self, image: Tensor, mask: Tensor, *, frames: int = 0) -> PropagationState:
         """Remembers the object of a shot's first frame.
 
         Args:
             image: (3, H, W), RGB, 0..1.
             mask: (1, H, W), 0..1.
+            frames: Not used; this model does not go by how long a shot is.
 
         Raises:
             FrameShapeError: The two do not belong together.

@@ -34,12 +34,13 @@ class XMemPropagator:
         self.working_side = working_side
 
     @torch.inference_mode()
-    def begin(self, image: Tensor, mask: Tensor) -> XMemState:
+    def begin(self, image: Tensor, mask: Tensor, *, frames: int = 0) -> XMemState:
         """Remembers the object of a shot's first frame.
 
         Args:
             image: (3, H, W), RGB, 0..1.
             mask: (1, H, W), 0..1; above 0.5 is the object.
+            frames: Not used; this model does not go by how long a shot is.
 
         Raises:
             FrameShapeError: The two do not belong together.
