@@ -15,7 +15,18 @@ import numpy as np
 
 from datasets.errors import PipelineError
 from tests.benchmarks.__main__ import machine
-from tests.model_blocks.parity import Arrays, ParityRun, checkpoint, compared, folder, golden, manifest, recipe, runs
+from tests.model_blocks.parity import (
+    Arrays,
+    ParityRun,
+    checkpoint,
+    compared,
+    folder,
+    golden,
+    manifest,
+    recipe,
+    runs,
+    runs_with_saved_states,
+)
 
 HEADINGS = f"{'model':<30}{'container':<28}{'keys':>6}{'largest':>10}{'relative':>10}{'of limit':>10}{'s':>7}  result"
 
@@ -79,7 +90,7 @@ def _errors(made: np.ndarray[Any, Any], want: np.ndarray[Any, Any], limits: Any)
     if "max_step" in limits:
         differing = float((away > 0).mean())
         steps = float(away.max())  # one step on a few bytes is rounding
-        return steps, relative, differing / limits["frac"] if steps <= limits["max_step"] else steps
+        return steps, relative, differing / max(limits["frac"], 1e-12) if steps <= limits["max_step"] else steps
     judged = float(np.quantile(away, limits["quantile"])) if "quantile" in limits else float(away.max())
     return float(away.max()), relative, max(relative / limits["rel"], judged / limits["abs"])
 
@@ -89,7 +100,7 @@ def run(only: tuple[str, ...] = ()) -> list[Line]:
     if not (folder() / "manifests").is_dir():
         print(f"no reference data in {folder()}; name a folder with PARITY=DIR")
         return []
-    known = runs()
+    known, saved = runs(), runs_with_saved_states()
     there = sorted(path.stem for path in (folder() / "golden").glob("*.npz"))
     print(f"{len(there)} models in the reference data\n{HEADINGS}")
     lines = []
@@ -100,8 +111,9 @@ def run(only: tuple[str, ...] = ()) -> list[Line]:
             print(f"{name:<30}no model of the house is held against it: FAIL")
             lines.append(Line(name, "", 0, *(float("nan"),) * 4, ("not run",)))
             continue
-        lines.append(measure(name, known[name]))
-        print(lines[-1], flush=True)
+        for run_of in (known[name], *([saved[name]] if name in saved else [])):
+            lines.append(measure(name, run_of))
+            print(lines[-1], flush=True)
     return lines
 
 

@@ -7,6 +7,7 @@ and ``make bench-parity`` run the same functions.
 
 import importlib
 import importlib.util
+import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,22 @@ def assert_parity(name: str, made: Arrays) -> None:
     """Raise AssertionError with every output that is not the reference's."""
     wrong = [each.words for each in compared(name, made) if not each.passed]
     assert not wrong, "; ".join(wrong)
+
+
+def kept(state: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """What a state is after it was kept in a file, as a stage keeps it at the end of a chunk."""
+    stream = io.BytesIO()
+    np.savez(stream, **state.to_arrays())
+    with np.load(io.BytesIO(stream.getvalue())) as held:
+        return {name: held[name] for name in held.files}
+
+
+def runs_with_saved_states() -> dict[str, ParityRun]:
+    """Models that remember, with what they remember kept in a file and read again after every frame."""
+    found: dict[str, ParityRun] = {}
+    for family in FAMILIES:
+        found |= getattr(importlib.import_module(f"tests.model_blocks.parity_{family}"), "SAVED", {})
+    return found
 
 
 def runs() -> dict[str, ParityRun]:

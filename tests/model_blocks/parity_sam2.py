@@ -13,7 +13,7 @@ from model_blocks.sam2.memory import Sam2State
 from model_blocks.sam2.pictures import as_image, frame_pixels, picture_pixels
 from model_blocks.sam2.predictor import Sam2Predictor, open_sam2
 from model_blocks.sam2.propagator import Sam2Propagator, Tracked, open_sam2_video
-from tests.model_blocks.parity import Arrays, ParityRun
+from tests.model_blocks.parity import Arrays, ParityRun, kept
 
 Outputs = dict[str, np.ndarray[Any, Any]]
 PROMPTS = ("point", "points", "box", "boxpoint")
@@ -125,6 +125,13 @@ def _run_tiny(path: Path, inputs: Arrays) -> Outputs:
     return made | video_outputs(open_sam2_video("sam2.1-tiny-video", path), inputs)
 
 
+def _run_saved(path: Path, inputs: Arrays) -> Outputs:
+    model = open_sam2_video("sam2.1-tiny-video", path)
+    made = image_outputs(open_sam2("sam2.1-tiny", path), inputs)
+    return made | video_outputs(model, inputs, lambda state: model.restore(kept(state)))
+
+
+SAVED = {"sam2.1_hiera_tiny": ParityRun("sam2.1-tiny, saved each frame", _run_saved)}
 RUNS = {
     "sam2.1_hiera_tiny": ParityRun("sam2.1-tiny", _run_tiny),
     **{manifest: ParityRun(name, partial(_run_image, name)) for manifest, name in PATHS.items()},

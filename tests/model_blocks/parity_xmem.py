@@ -12,7 +12,7 @@ from model_blocks.xmem.propagator import XMemPropagator, open_xmem
 from model_blocks.xmem.settings import MemorySettings
 from model_blocks.xmem.state import XMemState
 from model_blocks.xmem.tracker import XMemTracker
-from tests.model_blocks.parity import Arrays, ParityRun
+from tests.model_blocks.parity import Arrays, ParityRun, kept
 
 NAME = "xmem"
 SECOND_APPEARS = {"c": 4}  # frame; in the other runs both objects are there from the first one on
@@ -78,4 +78,10 @@ def _run(path: Path, inputs: Arrays) -> Found:
     return outputs(open_xmem(NAME, path), inputs)
 
 
+def _run_saved(path: Path, inputs: Arrays) -> Found:
+    model = open_xmem(NAME, path)
+    return outputs(model, inputs, lambda _, state: model.restore(kept(state)))
+
+
 RUNS: dict[str, ParityRun] = {NAME: ParityRun(NAME, _run)}
+SAVED = {NAME: ParityRun(f"{NAME}, saved each frame", _run_saved)}
