@@ -5,7 +5,7 @@ from model_blocks.model_errors import ModelOutputError
 
 
 def refuse_not_finite(finite: bool, model: str, device: str) -> None:
-    """What is no number must not become a pixel.
+    """What is no number must not become a pixel. A sum tells: one value that is not finite makes it so.
 
     Raises:
         ModelOutputError: Not all values were finite; the shelf's events say so.

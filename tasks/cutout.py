@@ -143,7 +143,7 @@ def _find_object(task: _SegmentTask) -> _Segmented:
     with torch.inference_mode():
         found = model.segment(torch.from_numpy(image).permute(2, 0, 1)[None])
     probability = found.probability[0, 0].numpy().astype(np.float32)
-    refuse_not_finite(bool(np.isfinite(probability).all()), task.model.name, task.model.device)
+    refuse_not_finite(bool(np.isfinite(probability.sum())), task.model.name, task.model.device)
     return _Segmented(probability, float(found.confidence[0]), peak_memory_bytes())
 
 

@@ -111,7 +111,7 @@ class FacesPass:
         face = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None]
         with torch.inference_mode():
             made = face_restorer(self.restorer).restore(face, self.config.fidelity)
-        refuse_not_finite(bool(made.isfinite().all()), self.restorer.name, self.restorer.device)
+        refuse_not_finite(bool(made.sum().isfinite()), self.restorer.name, self.restorer.device)
         return made[0].permute(1, 2, 0).cpu().numpy()
 
 

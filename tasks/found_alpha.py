@@ -135,7 +135,7 @@ def found_in(image: Pixels, model: ModelRef, background: Pixels | None) -> tuple
     with torch.inference_mode():
         alpha, colours = finder.find_alpha(_tensor(over_white(image[None])), behind)
     assert colours is not None
-    finite = bool(alpha.isfinite().all() and colours.isfinite().all())
+    finite = bool((alpha.sum() + colours.sum()).isfinite())
     refuse_not_finite(finite, model.name, model.device)
     return joined(colours, alpha, image.dtype)[0], float((alpha > 0.5).float().mean())
 
@@ -148,7 +148,7 @@ def _small_alpha(image: Pixels, model: ModelRef) -> NDArray[np.float32]:
     finder = cast(SmallAlphaFinder, matter(model))
     with torch.inference_mode():
         small = finder.find_small_alpha(_tensor(over_white(image[None])))
-    refuse_not_finite(bool(small.isfinite().all()), model.name, model.device)
+    refuse_not_finite(bool(small.sum().isfinite()), model.name, model.device)
     return np.asarray(small[0, 0].numpy(), dtype=np.float32)
 
 

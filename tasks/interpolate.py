@@ -97,7 +97,7 @@ class InterpolatePass:
         images = torch.from_numpy(to_float(pair)).permute(0, 3, 1, 2).to(self.model.device)
         with torch.inference_mode():
             between = interpolator(self.model).interpolate(images[0], images[1], [float(each) for each in fractions])
-        refuse_not_finite(bool(between.isfinite().all()), self.model.name, self.model.device)
+        refuse_not_finite(bool(between.sum().isfinite()), self.model.name, self.model.device)
         values = between.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return np.rint(values * np.float32(np.iinfo(pair.dtype).max)).astype(pair.dtype)
 

@@ -237,7 +237,7 @@ class _Following:
         with torch.inference_mode():
             mask, self._state = self._model.step(self._state, image)
         model = self._task.propagate
-        refuse_not_finite(bool(mask.isfinite().all()), model.name, model.device)
+        refuse_not_finite(bool(mask.sum().isfinite()), model.name, model.device)
         return np.asarray(mask[0].clamp(0, 1).cpu().numpy(), dtype=np.float32)
 
     def _begin(self, frame: Pixels, image: Any, index: int) -> Mask:

@@ -120,7 +120,7 @@ class _Enlarge:
             if images.shape[1] == 4:
                 made.append(network.upscale(images[:, 3:]))  # apart, as a grey picture
             values = torch.cat(made, dim=1)
-            refuse_not_finite(bool(values.isfinite().all()), self.model.name, self.model.device)
+            refuse_not_finite(bool(values.sum().isfinite()), self.model.name, self.model.device)
         shown = values.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
         return np.rint(shown * np.float32(np.iinfo(frames.dtype).max)).astype(frames.dtype)
 

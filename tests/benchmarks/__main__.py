@@ -14,6 +14,7 @@ from tests.benchmarks import (
     bench_gates,
     bench_interpolation,
     bench_matting,
+    bench_models,
     bench_overhead,
     bench_start,
     bench_upscale,
@@ -38,6 +39,7 @@ def main() -> None:
             "What does a whole run cost on top of the bare model?",
             lambda: bench_overhead.run(given.photos, given.photo_width, given.photo_width * 3 // 4),
         ),
+        ("What does a stage cost on top of its model?", bench_models.run),
         ("What do gates cost?", bench_gates.run),
         ("What do clips cost on top of codec and model?", bench_video.run),
     ]
