@@ -20,7 +20,7 @@ from model_blocks.sam2.propagator import open_sam2_video
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-model = open_sam2_video("sam2.1-tiny-video", sys.argv[1])
+model = open_sam2_video("sam2.1-tiny-video", sys.argv[1], precision="bfloat16")  # in half the time
 draw = torch.Generator().manual_seed(0)
 frames = torch.rand(4, 3, 24, 32, generator=draw)
 mask = torch.zeros(1, 24, 32)
