@@ -180,13 +180,13 @@ def _avif(pixels: NDArray[np.uint8], quality: int) -> bytes:
 def _saved(pixels: NDArray[np.uint8], name: str, **settings: object) -> bytes:
     stream = io.BytesIO()
     parameters: dict[str, Any] = {**settings, "icc_profile": srgb_profile()}
-    _make_room(pixels.nbytes)
+    _make_room(2 * pixels.nbytes + 65_536)  # noise at the best quality takes more than it is, and there is a profile
     Image.fromarray(pixels).save(stream, name, **parameters)
     return stream.getvalue()
 
 
 def _make_room(size: int) -> None:
-    """Let Pillow's buffer hold ``size`` bytes: optimised JPEGs must fit in at once, and noise needs a byte a value.
+    """Let Pillow's buffer hold ``size`` bytes: optimised JPEGs must fit in at once, and noise takes about a byte a value.
 
     It allows a byte a pixel by itself. What is not written to costs addresses alone.
     """

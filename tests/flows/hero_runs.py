@@ -1,6 +1,7 @@
 """Runs of the recipe hero in this process, against the charging service, with a small canvas to be quick."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.services.paid_adapters import JSON_REPLY, LOOK_UP, facts
 from tests.services.paid_service import API_KEY, KEY_HEADER, Rules, Service, serve
 
 CANVAS = 384  # px
+KEY_NAME = f"paid-key-{os.getpid()}"  # test processes share a server, and each has a master key of its own
 
 
 def stages(canvas: int = CANVAS, **place: Any) -> list[dict[str, Any]]:
@@ -48,14 +50,14 @@ def hero_service(folder: Path, monkeypatch: pytest.MonkeyPatch, rules: Rules | N
         }
         told = {
             "kind": "generic_http",
-            "credential": "paid-key",
+            "credential": KEY_NAME,
             "declaration": facts(service.url, rules),
             "form": form,
         }
         (folder / "service.json").write_text(json.dumps(told))
         monkeypatch.setenv("STILLMOTION_PLACE_SERVICE", str(folder / "service.json"))
         monkeypatch.setenv("STILLMOTION_MASTER_KEY_FILE", str(folder / "master.key"))
-        open_vault(read_settings(), reader="test").put("paid-key", API_KEY)
+        open_vault(read_settings(), reader="test").put(KEY_NAME, API_KEY)
         yield service
 
 
