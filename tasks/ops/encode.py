@@ -188,7 +188,8 @@ def _saved(pixels: NDArray[np.uint8], name: str, **settings: object) -> bytes:
 def _make_room(size: int) -> None:
     """Let Pillow's buffer hold ``size`` bytes.
 
-    Optimised JPEGs must fit in at once, and noise takes about a byte a value. Pillow itself allows a byte a pixel. What is not written to costs addresses alone.
+    Optimised JPEGs must fit in at once, and noise takes about a byte a value. Pillow itself allows a byte a
+    pixel. What is not written to costs addresses alone.
     """
     with _ROOM:
         ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, size)
