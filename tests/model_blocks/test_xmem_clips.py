@@ -21,6 +21,7 @@ ELEMENTS = (64 // 16) * (96 // 16)  # of a frame
 
 
 @pytest.mark.usefixtures("prefect_api")
+@pytest.mark.slow
 def test_a_clip_is_cut_out_with_it(tmp_path: Path) -> None:
     weights = checkpoint(NAME, tmp_path / "XMem.pth")
     clip = moving_square.save(tmp_path / "in" / "square.mp4", "libx264", "yuv420p")
