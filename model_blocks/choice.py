@@ -211,6 +211,8 @@ def _by_policy(
 def _remedy(facts: ModelFacts) -> str:
     """What a user without the weights can do."""
     pull = f"get them with `stillmotion models pull {facts.name}`"
+    if (package := _missing_package(facts)) is not None:
+        pull = f"{pull}, and the package {package} with `pip install 'stillmotion[{facts.extra}]'`"
     if facts.capability == "upscale_blend":
         return f"{pull}, or leave 'denoise' out of the recipe"
     if not any(known.embedded for known in known_models(facts.capability)):

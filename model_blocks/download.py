@@ -88,9 +88,7 @@ def pull(
 def _from_any(
     facts: ModelFacts, path: Path, mirror: str | None, progress: Progress, options: Mapping[str, Any]
 ) -> Pulled:
-    reasons = (
-        [] if facts.file_url else [f"no address of {path.name} is known; name a mirror that has it, or put it there"]
-    )
+    reasons = [] if facts.file_url else [f"no address of {path.name} is known; name a mirror, or use --weights"]
     unreachable = False
     for url in source_urls(path.name, mirror, facts.file_url):
         try:
@@ -99,10 +97,6 @@ def _from_any(
         except (NotFoundError, WeightsUnreachableError) as error:
             unreachable = unreachable or isinstance(error, WeightsUnreachableError)
             reasons.append(error.message)
-    if not reasons:
-        reasons = [
-            f"its authors offer {path.name} on a page, not to programs; get it there, then use --weights NAME=PATH"
-        ]
     kind = WeightsUnreachableError if unreachable else WeightsMissingError
     raise kind(f"the weights of {facts.name} could not be fetched: {'; '.join(reasons)}", model=facts.name)
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from datasets.errors import UsageError
 from model_blocks.nets.rrdb import RrdbNet, rrdb_like
 from model_blocks.nets.srvgg import SrvggCompact, srvgg_like
+from model_blocks.official import filled, read_whole_state
 from model_blocks.registry import ModelFacts, Precision, find_model
 from model_blocks.weight_errors import WeightsKeysError
-from model_blocks.weights import check_keys, check_shapes, load_state_dict
 
 PRE_PAD = 10  # pixels mirrored at the right and the bottom before the network, as the authors do
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, for pictures with one channel, as the authors do for alpha
@@ -113,12 +113,11 @@ def open_realesrgan(
         WeightsKeysError: The file holds something else.
     """
     facts = find_model(name)
-    state = load_state_dict(Path(path), sha256=sha256, container_key=facts.container_key)
+    state = read_whole_state(facts, path, sha256)
     if denoise_strength != 1.0:
         if weak_denoise_path is None:
             raise UsageError(f"a denoise strength of {denoise_strength:g} needs the weakly denoising file as well")
-        weak = load_state_dict(Path(weak_denoise_path), sha256=weak_denoise_sha256, container_key=facts.container_key)
-        state = blended(state, weak, denoise_strength)
+        state = blended(state, read_whole_state(facts, weak_denoise_path, weak_denoise_sha256), denoise_strength)
     model = RealEsrganUpscaler(
         state, halo=facts.halo_pixels, ignored_keys=facts.ignored_keys, device=device, precision=precision
     )
@@ -150,10 +149,7 @@ def _network_from(state: Mapping[str, Tensor], ignored_keys: tuple[str, ...]) ->
         network = rrdb_like(kept) if "conv_body.weight" in kept else srvgg_like(kept)
     except KeyError as error:
         raise WeightsKeysError(f"the weights lack {error.args[0]}", missing=[error.args[0]]) from error
-    check_keys(kept, network.state_dict())
-    check_shapes(kept, network.state_dict())
-    network.load_state_dict(kept, strict=True)
-    return network.eval().requires_grad_(False)
+    return filled(network, kept)
 
 
 def _check_depth(facts: ModelFacts, model: RealEsrganUpscaler) -> None:

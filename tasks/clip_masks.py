@@ -18,7 +18,7 @@ from model_blocks.runtime import inpainter
 from tasks.backgrounds import Backgrounds, background_input, estimated_backgrounds, given_background
 from tasks.clip_measures import shots
 from tasks.config import StageConfig
-from tasks.found_alpha import FoundMattePass, resources_of
+from tasks.found_alpha import FoundMattePass
 from tasks.ops.cutting import cut_out
 from tasks.ops.depth import to_float
 from tasks.ops.geometry import Region, Shape
@@ -164,7 +164,7 @@ class MatteStage:
 
     @property
     def resources(self) -> dict[str, float]:
-        return resources_of(self.model)
+        return gpu_of(self.model)
 
     @property
     def needs_background(self) -> bool:

@@ -27,7 +27,7 @@ from tasks.prefect_stage import stage_task
 from tasks.stage import Picture, StageKey, StageOutcome, StageWork, open_frames, run_stage
 
 VERSION = 1
-BLEND_BYTES = 80  # per pixel of a face's box: crops, change, mask and sums in float32, measured
+BLEND_BYTES = 80  # per pixel of a face's box: crops, change, mask and sums in float32, counted
 
 
 class FacesConfig(StageConfig):

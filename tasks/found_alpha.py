@@ -180,13 +180,8 @@ def find_in_photograph(source: Picture, place: OutputPlace, model: ModelRef, bac
     )
     if task.background is not None:
         refuse_disk(run.storage, height * width * 8, run.limits.disk_reserve_bytes)
-    ((_, found),) = run.executor.run(_find, [task], resources=resources_of(model))
+    ((_, found),) = run.executor.run(_find, [task], resources=gpu_of(model))
     return found
-
-
-def resources_of(model: ModelRef) -> dict[str, float]:
-    """What a worker must have to run a model."""
-    return gpu_of(model)
 
 
 def _find(task: _Task) -> _Found:

@@ -3,12 +3,12 @@
 import errno
 
 from datasets.errors import DiskTooSmallError, NoResourceError, StorageUnavailableError, WorkerLostError
+from model_blocks.oom import is_out_of_memory
 
 # PlanTooLargeError is not among them: one picture is too large, and the next one may well fit.
-HERE = (MemoryError, WorkerLostError, DiskTooSmallError, StorageUnavailableError, NoResourceError)
+HERE = (WorkerLostError, DiskTooSmallError, StorageUnavailableError, NoResourceError)
 SYSTEM = (errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
 OPENCV_NO_MEMORY = -4  # cv::Error::StsNoMem
-TORCH_NO_MEMORY = "OutOfMemoryError"  # by its name: importing torch takes seconds
 
 
 def is_local(error: BaseException | None) -> bool:
@@ -25,7 +25,6 @@ def _is_system(error: BaseException) -> bool:
 
 
 def _is_library(error: BaseException) -> bool:
-    kind = type(error)
-    if kind.__name__ == TORCH_NO_MEMORY:
+    if is_out_of_memory(error):
         return True
-    return kind.__module__ == "cv2" and getattr(error, "code", None) == OPENCV_NO_MEMORY
+    return type(error).__module__ == "cv2" and getattr(error, "code", None) == OPENCV_NO_MEMORY
