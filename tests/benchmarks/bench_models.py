@@ -35,7 +35,8 @@ from tests.shared_data import SHARED
 
 Call = Callable[[], object]
 REPEATS = 15
-SECONDS = 25.0  # for one model at most, so that the large ones are measured fewer times
+SECONDS = 25.0  # for one model, unless that is fewer than LEAST times
+LEAST = 5  # one long run among others says nothing
 SIZES = {  # rows and columns of the reference inputs
     "upscale": (35, 47),
     "upscale_blend": (35, 47),
@@ -80,7 +81,7 @@ def _line(name: str, repeats: int) -> str:
         begun = time.perf_counter()
         stage()
         once = time.perf_counter() - begun
-    times = max(1, min(repeats, int(SECONDS / (2 * once))))
+    times = max(min(LEAST, repeats), min(repeats, int(SECONDS / (2 * once))))
     own, bare = [], []
     for _ in range(times):
         own.append(_timed([stage]))

@@ -22,7 +22,7 @@ from model_blocks.sam2.prompts import prompt_at
 from model_blocks.sam2.propagator import Sam2Propagator, _enlarged, open_sam2_video
 from model_blocks.sam2.tracking import ABSENT, Found, found_by_mask, found_by_memory, found_by_prompt
 from tests.model_blocks.parity import assert_parity, checkpoint, golden, manifest, recipe
-from tests.model_blocks.parity_sam2 import RUNS, absent, image_outputs, video_outputs
+from tests.model_blocks.parity_sam2 import absent, image_outputs, video_outputs
 
 TINY = "sam2.1_hiera_tiny"
 
@@ -83,19 +83,14 @@ def missed(found: Found, name: str, frame: int) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_output_is_the_reference(weights: Path) -> None:
-    assert_parity(TINY, RUNS[TINY].run(weights, golden(TINY)[0]))
-
-
-@pytest.mark.slow
-def test_every_output_is_the_reference_where_each_state_was_saved(model: Sam2Propagator, weights: Path) -> None:
+def test_every_output_is_the_reference_also_where_each_state_was_saved(model: Sam2Propagator, weights: Path) -> None:
     def saved(state: Sam2State) -> Sam2State:
         return model.restore(stored(state))
 
     inputs = golden(TINY)[0]
-    made, whole = video_outputs(model, inputs, saved), video_outputs(model, inputs)
+    whole, made = video_outputs(model, inputs), video_outputs(model, inputs, saved)
+    assert_parity(TINY, image_outputs(predictor(weights), inputs) | whole)
     assert all(np.array_equal(made[name], whole[name]) for name in whole)
-    assert_parity(TINY, image_outputs(predictor(weights), inputs) | made)
 
 
 def predictor(weights: Path) -> Any:
