@@ -10,7 +10,7 @@ from datasets.catalogue.records import TableUnreadableError
 from datasets.catalogue.rows import RowReason
 
 MOST_LINES = 10_000  # of one quoted value
-MOST_AGAIN = 64 * LONGEST_ROW  # bytes read twice for want of a closing quote; a table that needs more is broken
+MOST_AGAIN = 32 * LONGEST_ROW  # bytes read twice for want of a closing quote; a table that needs more is broken
 QUOTE = '"'
 
 

@@ -20,7 +20,7 @@ def _undecodable(line: Line, column: int, error: UnicodeDecodeError, encoding: s
     value = line.data[error.start]
     return RowReason(
         "row_undecodable",
-        f"line {line.number}, column {column}: the byte 0x{value:02x} is no {encoding}; save the table as UTF-8, or "
+        f"line {line.number}, column {column}: the byte 0x{value:02x} is not {encoding}; save the table as UTF-8, or "
         "declare its encoding (latin-1, windows-1252)",
         {"line": line.number, "column": column, "byte": value, "encoding": encoding},
     )

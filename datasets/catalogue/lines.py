@@ -40,6 +40,8 @@ def lines(blocks: Iterable[bytes], end: bytes = b"\n") -> Iterator[Line]:
 
 
 def _joined(held: bytes, piece: bytes) -> tuple[bytes, bool]:
+    if len(held) >= LONGEST_ROW:
+        return held, not piece
     data = held + piece if held else piece
     return (data, True) if len(data) <= LONGEST_ROW else (data[:LONGEST_ROW], False)
 

@@ -46,11 +46,11 @@ def local_image(table_source: str, image: str, *, roots: Sequence[Path] = ()) ->
         )
     real = os.path.realpath(folder)
     path = os.path.realpath(os.path.join(real, image))  # noqa: PTH118 - Path drops nothing here, but costs five times
-    allowed = [os.path.realpath(root) for root in roots] or [_default_root(real)]
+    allowed = [os.path.realpath(root) for root in roots] or _default_roots(real)
     if not any(os.path.commonpath((root, path)) == root for root in allowed):
         raise ImagePathError(
-            f"{_shown(image)} leads outside {', '.join(allowed)}; put the picture there, or name its folder in "
-            "STILLMOTION_CATALOGUE_ROOTS",
+            f"{_shown(image)} leads outside {', '.join(allowed) or 'every folder'}; put the picture "
+            "there, or name its folder in STILLMOTION_CATALOGUE_ROOTS",
             image=_shown(image),
         )
     return Path(path)
@@ -62,10 +62,12 @@ def _folder(table_source: str) -> str | None:
     return None if "://" in path else os.path.dirname(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111, PTH120
 
 
-def _default_root(folder: str) -> str:
+def _default_roots(folder: str) -> list[str]:
     """The parent of a table's folder, but never everything there is."""
     parent = os.path.dirname(folder)  # noqa: PTH120
-    return folder if os.path.dirname(parent) == parent else parent  # noqa: PTH120
+    if parent == folder:
+        return []
+    return [folder if os.path.dirname(parent) == parent else parent]  # noqa: PTH120
 
 
 def _shown(image: str) -> str:

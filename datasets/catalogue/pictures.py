@@ -1,5 +1,6 @@
 """Whether what a row names as its picture is a URL or path that may be looked at at all. Nothing is fetched here."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from datasets.catalogue.local_images import SCHEME, ImagePathError, is_local_path, local_image
 from datasets.catalogue.rows import RowReason
 
+NOT_IN_URLS = re.compile(r'[\s\\<>"{}|^`]')
 LONGEST = 2048  # characters of a URL or path
 SCHEMES = ("https", "http")  # http only where STILLMOTION_FETCH_ALLOW names the server, which the fetch sees to
 
@@ -39,7 +41,7 @@ def picture_reason(table_source: str, image: str, roots: Sequence[Path]) -> RowR
 
 
 def _url_reason(url: str) -> RowReason | None:
-    if any(character.isspace() or character in '\\<>"{}|^`' for character in url):
+    if NOT_IN_URLS.search(url):
         return _malformed(url, "a space, backslash, quote or bracket stands in it; write it as %20, %5C and so on")
     try:
         parts = urlsplit(url)

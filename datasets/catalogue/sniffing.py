@@ -30,7 +30,7 @@ OTHERS = (
     (b"\xff\xd8\xff", "a picture"),
 )
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
-FEW_NULS = 0.1  # of the first bytes; tables of wide characters have a third and more
+FEW_NULS = 0.1  # of the first line; those of wide characters have a third and more
 
 
 def refuse_other_things(url: str, head: bytes) -> None:
@@ -57,7 +57,8 @@ def encoding_of(url: str, head: bytes, declared: str) -> tuple[str, int]:
     for mark, name in MARKS:
         if head.startswith(mark):
             return name, len(mark)
-    if declared not in WIDE and head[:HEAD].count(0) > FEW_NULS * max(1, len(head[:HEAD])):
+    first_line = head[:HEAD].partition(b"\n")[0]
+    if declared not in WIDE and first_line.count(0) > FEW_NULS * len(first_line):
         raise TableUnreadableError(
             f"{url} is full of NUL bytes: no text, or UTF-16 without a byte-order mark; declare the encoding "
             "utf-16-le or utf-16-be, or save it as UTF-8",
