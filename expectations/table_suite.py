@@ -83,8 +83,8 @@ def measures(facts: TableFacts, last: TableFacts | None) -> dict[str, float | No
         "sku_missing": float(facts.reasons.get("sku_missing", 0)),
         "sku_duplicates": float(facts.duplicates),
         "images_refused": float(refused),
-        "rows_kept": None if last is None or not last.rows else facts.rows / last.rows,
-        "good_kept": None if last is None or not last.good else facts.good / last.good,
+        "rows_kept": None if last is None or not last.rows else round(facts.rows / last.rows, 9),
+        "good_kept": None if last is None or not last.good else round(facts.good / last.good, 9),
         **{name: None if drift is None else float(len(drift[name])) for name in DRIFT},
     }
 
@@ -109,7 +109,7 @@ def drifted(facts: TableFacts, last: TableFacts) -> dict[str, list[str]]:
 
 @lru_cache(maxsize=8)
 def _suite(limits: TableLimits) -> tuple[dict[str, Threshold], Validator]:
-    kept = 1 - limits.shrink
+    kept = round(1 - limits.shrink, 9)  # 1 - 0.8 is a little less than 0.2
     thresholds = {
         "table_empty": Threshold(measure="rows", min=1),
         "table_shrunk": Threshold(measure="rows_kept", min=kept, unknown="skip"),

@@ -29,7 +29,12 @@ def lines_of(*rows: object) -> str:
 def write(folder: Path, ending: str) -> Path:
     path = folder / f"table.{ending}"
     frame = pl.DataFrame(PRODUCTS)
-    {"csv": frame.write_csv, "ndjson": frame.write_ndjson, "parquet": frame.write_parquet}[ending](path)
+    if ending == "csv":
+        frame.write_csv(path)
+    elif ending == "ndjson":
+        frame.write_ndjson(path)
+    else:
+        frame.write_parquet(path)
     return path
 
 

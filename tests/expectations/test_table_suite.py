@@ -25,15 +25,17 @@ def test_a_table_as_it_should_be_has_nothing_against_it() -> None:
 def test_an_empty_table_stops_the_run_even_the_first_time() -> None:
     assert codes(replace(FACTS, rows=0)) == [("table_empty", "stop")]
     found = judge_table(replace(FACTS, rows=0), FACTS)
-    assert [(each.code, each.level) for each in found] == [("table_empty", "stop"), ("table_shrunk", "stop")] + [
-        ("table_shrunk", "stop")
+    assert [(each.code, each.level) for each in found] == [
+        ("table_empty", "stop"),
+        ("table_shrunk", "stop"),
+        ("table_shrunk", "stop"),
     ]
 
 
 def test_a_table_may_shrink_to_its_limit_and_grow_as_it_likes() -> None:
     assert codes(replace(FACTS, rows=80), FACTS) == []
     assert codes(replace(FACTS, rows=10_000), FACTS) == []
-    assert codes(replace(FACTS, rows=75), FACTS, shrink=0.25) == []
+    assert codes(replace(FACTS, rows=10), FACTS, shrink=0.9) == []
     (reason, *_others) = judge_table(replace(FACTS, rows=79), FACTS)
     assert (reason.code, reason.level, reason.facts) == ("table_shrunk", "stop", {"rows": 79, "last": 100})
     assert "79 rows" in reason.message
@@ -67,7 +69,7 @@ def test_columns_that_are_gone_new_or_of_another_type_are_named() -> None:
     assert codes(FACTS, now, columns="stop") == [("columns_missing", "stop"), ("columns_retyped", "stop")]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.0, 0.2, 1.0]))
 def test_it_decides_as_the_arithmetic_says(rows: int, bad: int, last_rows: int, last_bad: int, shrink: float) -> None:
     now = replace(FACTS, rows=max(rows, bad), bad=bad)
