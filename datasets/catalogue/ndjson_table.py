@@ -1,6 +1,7 @@
 """NDJSON: one JSON object on every line."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -105,8 +106,8 @@ def _no_json(line: int, why: str) -> RowReason:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _value in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        twice = Counter(name for name, _value in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice[:80]!r} stands twice")
     return made
 
 

@@ -77,6 +77,8 @@ class Source:
 
     def _stream(self) -> BinaryIO:
         if self.local is not None:
+            if self.local.exists() and not self.local.is_file() and not self.local.is_dir():
+                raise UsageError(f"{self.url} is no file but a device or a pipe; name a file", table=self.url)
             return self.local.open("rb")
         try:
             filesystem, path = open_filesystem(self.url, self.options)

@@ -1,5 +1,6 @@
 """Product tables as they come: the hostile fixtures row by row, columns, SKUs, pictures, duplicates."""
 
+import os
 import sqlite3
 import zipfile
 from pathlib import Path
@@ -129,6 +130,9 @@ def test_a_table_that_is_not_there_is_bad_usage(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         open_table(tmp_path / "folder.csv")
+    os.mkfifo(tmp_path / "pipe.csv")  # opening it would wait for a writer for ever
+    with pytest.raises(UsageError, match="pipe"):
+        open_table(tmp_path / "pipe.csv")
 
 
 def test_a_header_alone_is_a_table_without_rows(tmp_path: Path) -> None:
