@@ -27,7 +27,7 @@ class Connections:
 
     def __init__(self, limits: FetchLimits, resolve: Resolve) -> None:
         self._limits, self._resolve = limits, resolve
-        self._lock = threading.Lock()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
         self._idle: deque[tuple[Place, Wire]] = deque()  # the longest idle first
 
     def kept(self, place: Place) -> Wire | None:
@@ -47,13 +47,15 @@ class Connections:
             TimeoutError: It took too long.
             OSError: No address took it.
         """
+        authorities = self._authorities(deadline) if place.scheme == "https" else None
         step = deadline.within(self._limits.connect_s)
         problem: OSError = OSError(f"no address for {place.host}")
         addresses = judged_addresses(place, self._resolve, step)
         for count, address in enumerate(addresses):
             share = step.left() / (len(addresses) - count)  # a silent address leaves time for the others
             try:
-                return Wire(_secured(place, _connected(address, place.port, step.within(share)), step))
+                connection = _connected(address, place.port, step.within(share))
+                return Wire(_secured(place, connection, authorities, step) if authorities else connection)
             except OSError as error:
                 problem = error
         raise problem
@@ -76,6 +78,11 @@ class Connections:
             self._idle.clear()
         for wire in wires:
             wire.close()
+
+    def _authorities(self, deadline: Deadline) -> ssl.SSLContext:
+        """Reading the authorities takes half a second, once; no server is to blame for it."""
+        with deadline.paused(), self._loading:
+            return trusted_authorities()
 
     def _taken(self, place: Place) -> Wire | None:
         with self._lock:
@@ -100,12 +107,10 @@ def _connected(address: str, port: int, deadline: Deadline) -> socket.socket:
     return connection
 
 
-def _secured(place: Place, connection: socket.socket, deadline: Deadline) -> socket.socket:
-    if place.scheme == "http":
-        return connection
+def _secured(place: Place, connection: socket.socket, authorities: ssl.SSLContext, deadline: Deadline) -> socket.socket:
     try:
         connection.settimeout(deadline.left())
-        return trusted_authorities().wrap_socket(connection, server_hostname=place.host)
+        return authorities.wrap_socket(connection, server_hostname=place.host)
     except ssl.SSLCertVerificationError as error:
         raise refused(
             f"https://{place.authority}/",
