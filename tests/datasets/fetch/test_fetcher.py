@@ -137,14 +137,12 @@ def test_a_final_answer_is_asked_for_once(
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [{"Content_Type": "text/html"}, {"Content_Type": ""}, {"Content_Encoding": "gzip"}],
+    "answer",
+    [reply(Content_Type="text/html"), reply(Content_Type=""), reply(Content_Encoding="gzip")],
     ids=["a page", "nothing said", "compressed"],
 )
-def test_what_says_that_it_is_no_picture_is_none(
-    server: PictureServer, fetcher: Fetcher, headers: dict[str, str]
-) -> None:
-    server.scripts["/a"] = says(reply(**headers))
+def test_what_says_that_it_is_no_picture_is_none(server: PictureServer, fetcher: Fetcher, answer: bytes) -> None:
+    server.scripts["/a"] = says(answer)
     with pytest.raises(FetchNotAnImageError, match="expected a picture"):
         fetcher.fetch(f"{server.url}/a")
 
