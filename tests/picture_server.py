@@ -2,12 +2,14 @@
 
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ETAG = '"kept"'
 PICTURE = b"\x89PNG" + bytes(1000)
 
 
@@ -40,6 +42,13 @@ def says(*replies: bytes, goes_on: bool = True) -> Script:
         return goes_on
 
     return script
+
+
+def unchanged(asked: Asked, wire: socket.socket) -> bool:
+    """The picture, or the news that it is the known one."""
+    known = asked.headers.get("if-none-match") == ETAG
+    wire.sendall(reply(304, b"", Content_Type="", Content_Length="", ETag=ETAG) if known else reply(ETag=ETAG))
+    return True
 
 
 def redirects(location: str, status: int = 302) -> Script:
@@ -113,3 +122,11 @@ def serving(host: str = "127.0.0.1", port: int = 0, certificate: Path | None = N
             with suppress(OSError):
                 wire.close()
         thread.join(5)
+
+
+if __name__ == "__main__":  # as a process of its own: says its port, ends when its input does
+    with serving() as server:
+        server.scripts["/kept"] = unchanged
+        sys.stdout.write(f"{server.port}\n")
+        sys.stdout.flush()
+        sys.stdin.read()

@@ -14,7 +14,7 @@ from tests.certificates import make_certificate
 from tests.picture_server import PictureServer, serving
 
 OUTSIDE = "127.0.0.2"  # on this machine too, but held for an address of the public internet
-QUICK = FetchLimits(max_bytes=1 << 20, timeout_s=5, connect_s=2, backoff_s=0.01)
+QUICK = FetchLimits(max_bytes=1 << 20, timeout_s=30, connect_s=10, backoff_s=0.01)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from socket import socket
-from threading import Barrier, Lock
+from threading import Barrier, Event, Lock
 
 import pytest
 
@@ -18,6 +18,7 @@ from datasets.fetch.fetch_errors import (
     FetchRefusedError,
 )
 from datasets.fetch.fetcher import Fetcher
+from tests.benchmarks import bench_fetch
 from tests.datasets.fetch.conftest import QUICK
 from tests.picture_server import PICTURE, Asked, PictureServer, redirects, reply, says
 
@@ -99,10 +100,20 @@ def test_a_connection_closed_while_we_ask_is_replaced(server: PictureServer, fet
 
 def test_what_nobody_asked_for_is_not_taken_for_the_next_reply(server: PictureServer, fetcher: Fetcher) -> None:
     server.scripts["/a"] = says(reply() + reply(body=b"a forged picture"))
-    server.scripts["/late"] = lambda asked, wire: says(reply())(asked, wire) and says(reply(body=b"late"))(asked, wire)
-    for path in ("/a", "/b", "/late", "/c"):
-        assert fetcher.fetch(f"{server.url}{path}").data == PICTURE
+    sent = Event()
+
+    def late(asked: Asked, wire: socket) -> bool:
+        wire.sendall(reply())
         time.sleep(0.05)
+        wire.sendall(reply(body=b"a late one"))
+        sent.set()
+        return True
+
+    server.scripts["/late"] = late
+    for path in ("/a", "/b", "/late"):
+        assert fetcher.fetch(f"{server.url}{path}").data == PICTURE
+    assert sent.wait(10)
+    assert fetcher.fetch(f"{server.url}/c").data == PICTURE
     assert server.connections == 3
 
 
@@ -160,7 +171,7 @@ def test_retry_after_is_waited_for(server: PictureServer, fetcher: Fetcher) -> N
     server.scripts["/a"] = says(reply(429, b"", Retry_After="1"), reply())
     begun = time.monotonic()
     assert fetcher.fetch(f"{server.url}/a").requests == 2
-    assert 1 <= time.monotonic() - begun < 3
+    assert 1 <= time.monotonic() - begun < 10
 
 
 def test_a_host_that_wants_to_be_left_alone_for_long_is(server: PictureServer, fetcher: Fetcher) -> None:
@@ -190,7 +201,7 @@ def test_an_address_in_utf_8_is_asked_for_as_browsers_do(server: PictureServer, 
 
 def test_a_host_gets_no_more_requests_at_once_than_it_should(server: PictureServer) -> None:
     lock, busy, most = Lock(), 0, 0
-    both = Barrier(2, timeout=5)
+    both = Barrier(2, timeout=30)
 
     def script(asked: Asked, wire: socket) -> bool:
         nonlocal busy, most
@@ -210,11 +221,11 @@ def test_a_host_gets_no_more_requests_at_once_than_it_should(server: PictureServ
 
 
 def test_requests_to_a_host_keep_their_distance(server: PictureServer) -> None:
-    limits = replace(QUICK, per_host_interval_s=0.1, timeout_s=0.5)  # waiting for a turn does not count
+    limits = replace(QUICK, per_host_interval_s=0.2, timeout_s=1)  # waiting for a turn does not count
     begun = time.monotonic()
     with Fetcher(limits, frozenset({(server.host, server.port)})) as fetcher, ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: fetcher.fetch(f"{server.url}/a"), range(9)))
-    assert 0.8 <= time.monotonic() - begun < 4
+    assert 1.6 <= time.monotonic() - begun < 10
 
 
 def test_a_closed_fetcher_keeps_no_connection(server: PictureServer) -> None:
@@ -223,3 +234,8 @@ def test_a_closed_fetcher_keeps_no_connection(server: PictureServer) -> None:
     assert fetcher.fetch(f"{server.url}/a").data == PICTURE
     assert fetcher.fetch(f"{server.url}/a").data == PICTURE
     assert server.connections == 3
+
+
+def test_an_unchanged_picture_costs_little() -> None:
+    lines = bench_fetch.run(requests=400, threads=(8,), repeats=1)
+    assert float(lines[1].split()[2]) < bench_fetch.GOAL_MS
