@@ -54,6 +54,8 @@ def exchange(wire: Wire, target: Target, known: Known, deadline: Deadline, limit
         whole = response.isclosed() or _drained(response)
     except FetchTooLargeError as error:
         raise _too_large(target, limits.max_bytes) from error
+    except ConnectionError:  # http.client's RemoteDisconnected is one, and an HTTPException besides
+        raise
     except (HTTPException, ValueError) as error:  # texts of these quote what came
         raise _broken(target, "not one whole HTTP reply", problem=type(error).__name__) from error
     return Reply(response.status, headers, data, last=response.will_close or not whole)
