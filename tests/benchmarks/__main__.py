@@ -11,6 +11,7 @@ os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # before Prefect is 
 
 from tests.benchmarks import (
     bench_engine,
+    bench_fetch,
     bench_gates,
     bench_interpolation,
     bench_matting,
@@ -41,6 +42,7 @@ def main() -> None:
         ),
         ("What does a stage cost on top of its model?", bench_models.run),
         ("What do gates cost?", bench_gates.run),
+        ("What does an unchanged picture behind a URL cost?", bench_fetch.run),
         ("What do clips cost on top of codec and model?", bench_video.run),
     ]
     print(machine())

@@ -1,24 +1,19 @@
 """Paid services speak TLS: the same deadline, and nobody whose certificate is not trusted sees a request."""
 
-import ipaddress
 import socket
 import ssl
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from model_blocks.adapters import exchange
+from datasets.authorities import trusted_authorities
 from model_blocks.adapters.outcomes import FailedFree, Settled, Unknown
 from model_blocks.adapters.waiting import Retries
+from tests.certificates import make_certificate
 from tests.model_blocks.paid_calls import PLAIN, buy
 from tests.services.paid_adapters import google
 from tests.services.paid_books import Books
@@ -28,21 +23,7 @@ from tests.services.paid_service import Core, Rules, make_server
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A certificate for 127.0.0.1 with its key, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path / "loopback.pem"
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
+    return make_certificate(tmp_path / "loopback.pem", "127.0.0.1")
 
 
 @pytest.fixture
@@ -63,9 +44,9 @@ def secured(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Core, Book
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An operator's own authority, named as usual."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    exchange.trusted_authorities.cache_clear()
+    trusted_authorities.cache_clear()
     yield
-    exchange.trusted_authorities.cache_clear()
+    trusted_authorities.cache_clear()
 
 
 @pytest.mark.usefixtures("trusted")
