@@ -66,6 +66,9 @@
     │   │   ├── AdapterOutputError           adapter_output
     │   │   ├── AdapterAwayError             adapter_away
     │   │   └── AdapterRefusedError          adapter_refused
+    │   ├── TableUnreadableError         table_unreadable      datasets/catalogue/records.py
+    │   ├── TableChangedError            table_changed
+    │   ├── ImagePathError               image_path_outside    datasets/catalogue/local_images.py
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   └── ApiServerError               api_server            deployments/api_server.py

@@ -99,6 +99,11 @@ class Settings(BaseSettings):
     routing: Path | None = Field(
         default=None, description="JSON file with this tenant's rules for the choice of models."
     )
+    catalogue_roots: str = Field(
+        default="",
+        description="Folders that paths in product tables may lead into, separated as in PATH; empty: the parent of "
+        "each table's folder.",
+    )
     chunk_retries: int = Field(default=3, ge=0, le=20, description="How often a chunk is tried again when it may help.")
 
     @field_validator("lineage_url")
