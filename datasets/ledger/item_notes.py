@@ -130,7 +130,7 @@ class NotesWriter:
         try:
             while (batch := self._next()) is not None:
                 self._write_patiently(batch)
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:
             self._failure = error
 
     def _next(self) -> list[ItemNotes] | None:

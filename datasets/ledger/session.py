@@ -100,7 +100,8 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows
 
     def save_notes(self, notes: Sequence[ItemNotes]) -> None:
         """Write down all that was noted of items, many rows at a time; what is there already stays or is replaced as
-        it is when every fact is written by itself."""
+        it is when every fact is written by itself.
+        """
         inputs = {pair[0]: pair[1] for each in notes for pair in each.inputs}
         self._insert_many(tables.items, [each.item for each in notes if each.item is not None], update=True)
         self._insert_many(tables.stage_runs, [stage for each in notes for stage in each.stages])
