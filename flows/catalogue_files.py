@@ -154,7 +154,8 @@ def _write(path: Path, schema: Mapping[str, Any], rows: Iterator[list[Row]]) -> 
         part.replace(path)
     except OSError as error:
         raise StorageUnavailableError(
-            f"could not write {path}: {error.strerror or error}; check space and rights, then run the same command again",
+            f"could not write {path}: {error.strerror or error}; check space and rights, then run the same "
+            "command again",
             path=str(path),
         ) from error
     finally:

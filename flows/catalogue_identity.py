@@ -3,6 +3,7 @@
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
@@ -150,10 +151,8 @@ def _changed(config: StageConfig, name: str, field: str, value: object) -> Stage
         message = f"{field!r} cannot come from a table; name it in the recipe"
         raise RowRefusedError(RowReason("parameter_invalid", message, {"parameter": name}))
     if isinstance(value, str) and value[:1] in ("[", "{"):
-        try:
+        with suppress(ValueError):  # then the stage says what it wants
             value = json.loads(value)
-        except ValueError:
-            pass  # the stage says what it wants
     try:
         return type(config).model_validate(config.model_dump() | {field: value})
     except ValidationError as error:

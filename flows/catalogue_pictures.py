@@ -61,7 +61,8 @@ class Pictures:
         found = self.fetcher.fetch(row.image, validators)
         if found.data is not None:
             return Arrived(self._keep(found.data), found.url, found.etag, found.last_modified)
-        assert known is not None and known.asset is not None
+        assert known is not None
+        assert known.asset is not None
         return Arrived(known.asset, found.url, found.etag or known.etag, found.last_modified or known.last_modified)
 
     def is_kept(self, asset: str) -> bool:

@@ -30,7 +30,7 @@ class Plan:
     """What looking at all rows came to.
 
     Attributes:
-        changes: Rows by what the run would find: added, changed, unchanged, failed, again; ``retired`` once it is known.
+        changes: Rows by what the run would find: added, changed, unchanged, failed, again.
         to_run: Rows that would go through the recipe.
         paid: Calls of the paid service that these rows may make.
         seen: Products that have not retired and stand in the table.

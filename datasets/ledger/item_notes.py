@@ -1,7 +1,8 @@
 """What became of items, gathered in memory and written many items at a time.
 
-An item's facts are handed over together, when it is through, and written in one transaction with those of others: a
-killed process leaves an item's facts whole or not at all. What it had made is in the store, where the next run finds it.
+An item's facts are handed over together, when it is through, and written in one transaction with those of others:
+a killed process leaves an item's facts whole or not at all. What it had made is in the store, where the next run finds
+it.
 """
 
 import logging

@@ -18,6 +18,7 @@ from datasets.ledger.model_rows import ModelRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.routing_rows import RoutingRows
+from datasets.ledger.run_sums import RunSums
 from datasets.ledger.tables import json_ready, storable
 from datasets.ledger.upserts import insert_many, insert_new, insert_or_update
 from datasets.redaction import redact, redact_all
@@ -26,7 +27,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows):
+class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows, RunSums):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:

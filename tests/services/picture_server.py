@@ -54,7 +54,7 @@ class PictureServer:
             self.statuses[status] += 1
             self.paths[path] += 1
 
-    def handler(server) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler below has a self of its own
+    def handler(server) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
@@ -109,5 +109,5 @@ def serve(folder: Path) -> Iterator[PictureServer]:
 
 if __name__ == "__main__":
     with serve(Path(sys.argv[1])) as running:
-        print(running.port, flush=True)
+        print(running.port, flush=True)  # noqa: T201 - told to whoever started it
         sys.stdin.read()
