@@ -14,6 +14,7 @@ from polars.io.plugins import register_io_source
 from datasets.errors import StorageUnavailableError
 from datasets.ledger import CatalogueChange, CatalogueState, Ledger
 from datasets.storage import part_name
+from flows.catalogue_rows import names_product
 
 MANIFEST = "manifest.parquet"
 CHANGES = "changes.parquet"
@@ -119,8 +120,7 @@ def _rows(state: CatalogueState, costs: Mapping[str, int]) -> Iterator[Row]:
 
 def _is_no_product(change: CatalogueChange) -> bool:
     """Refused rows of the table whose SKU nobody knows, or belongs to another row."""
-    codes = {str(reason.get("code")) for reason in change.reasons}
-    return not change.sku_key or "sku_duplicate" in codes
+    return not names_product(change.sku, [str(reason.get("code")) for reason in change.reasons])
 
 
 def _refused(change: CatalogueChange, run_id: str) -> Row:

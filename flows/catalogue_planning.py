@@ -15,7 +15,7 @@ from datasets.money import MICRO
 from flows.catalogue_feed import LOOKING, Turns
 from flows.catalogue_identity import sku_key
 from flows.catalogue_pictures import host_of
-from flows.catalogue_rows import DUPLICATE, Looked, Rows, refused
+from flows.catalogue_rows import Looked, Rows, names_product, refused
 from flows.catalogue_summary import MOST_SHOWN
 from flows.catalogue_tally import FAILED
 from flows.recipes import Recipe
@@ -71,7 +71,7 @@ def look_at_all(rows: Rows, batches: Iterable[tuple[list[CatalogueRow], list[Bad
 
 
 def _states(rows: Rows, good: Iterable[CatalogueRow], bad: Iterable[BadRow]) -> dict[str, CatalogueState]:
-    refused = [row.sku for row in bad if row.sku and all(reason.code != DUPLICATE for reason in row.reasons)]
+    refused = [row.sku for row in bad if row.sku and names_product(row.sku, [each.code for each in row.reasons])]
     keys = [sku_key(sku) for sku in (*(row.sku for row in good), *refused)]
     with rows.run.ledger.session(rows.run.storage.tenant, read_only=True) as session:
         return session.catalogue_states(rows.catalogue, keys)

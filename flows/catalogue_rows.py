@@ -27,7 +27,7 @@ FOLDER = "pictures"  # below the run's own, for what is delivered
 AGAIN_S = (1.0, 3.0, 10.0, 30.0)  # pauses before an item is tried again whose storage or ledger was away
 PASSING = ("storage_unavailable", "worker_lost")
 KEPT = ("added", "changed", "recovered")  # what an unfinished run found and did not come to tell
-DUPLICATE = "sku_duplicate"
+NO_PRODUCT = ("sku_", "control_characters")  # what is wrong with a row of which no product can be told
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,9 @@ class Rows:
     def refuse(self, row: BadRow, state: CatalogueState | None, notes: ItemNotes) -> RowEnd:
         """A row of the table that cannot be used. A product that has such a row has not retired."""
         reasons = [refused(reason).to_json() for reason in row.reasons]
-        duplicate = any(reason.code == DUPLICATE for reason in row.reasons)
-        if state is not None and row.sku is not None and not duplicate:
-            notes.state = self._failing(row.sku, row.line, state.image, state, reasons)
+        if names_product(row.sku, [reason.code for reason in row.reasons]):
+            assert row.sku is not None
+            notes.state = self._failing(row.sku, row.line, state.image if state else "", state, reasons)
         key = sku_key(row.sku) if row.sku else ""
         return self._told(RowEnd(row.line, row.sku, FAILED, FAILED, reasons), notes, key)
 
@@ -229,6 +229,11 @@ class Rows:
                 CatalogueChange(self.record.run_id, end.line, key, end.sku, end.change, end.status, reasons)
             )
         return end
+
+
+def names_product(sku: str | None, codes: Sequence[str]) -> bool:
+    """Whether a refused row is a product's own row, rather than one of no or another product."""
+    return bool(sku) and not any(code.startswith(NO_PRODUCT) for code in codes)
 
 
 def _has_manifest(storage: Storage, fingerprint: str) -> bool:

@@ -287,9 +287,7 @@ def _view(
 
 def box_for(ratios: Sequence[float]) -> str:
     """The box shape that wastes least room on pictures with these aspect ratios (width / height)."""
-    if not ratios:
-        return "4-3"
-    middle = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios))
+    middle = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios)) if ratios else BOXES["4-3"]
     return min(BOXES, key=lambda name: abs(math.log(BOXES[name] / middle)))
 
 
