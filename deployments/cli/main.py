@@ -22,7 +22,7 @@ from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
 from deployments.cli.secrets import secrets
 from deployments.cli.spending import spend
-from deployments.cli.upkeep import upkeep
+from deployments.cli.retaining import upkeep
 from tasks.allocation import share_freed_memory
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
