@@ -90,7 +90,9 @@ def remove_artifacts(ledger: Ledger, tenant: str, before: datetime, *, dry_run: 
     with SyncClientContext.get_or_create() as context:
         for first in range(0, len(ended), AT_ONCE):
             ids = ended[first : first + AT_ONCE]
-            removed += _remove_of(context.client, ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=ids)), dry_run)
+            removed += _remove_of(
+                context.client, ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=ids)), dry_run
+            )
     return removed
 
 

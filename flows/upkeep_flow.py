@@ -37,7 +37,7 @@ def upkeep(order: UpkeepOrder = EVERYTHING) -> State[Any]:
 
 
 def run_upkeep(order: UpkeepOrder, settings: Settings) -> list[Part]:
-    """The flow's body: all parts that the order names, one after the other; inside a flow run, shown in Prefect's UI."""
+    """The flow's body: the parts that the order names, one after the other; shown in the UI if this is a flow run."""
     storage, ledger = open_books(settings)
     with closing(ledger):
         done = list(done_parts(Place(settings, storage, ledger, _is_connected), order))

@@ -155,7 +155,9 @@ def _retention_lines(removed: "Removed", *, dry_run: bool) -> list[str]:
         if removed.things[kind]
     ]
     if removed.waiting:
-        lines.append(f"{removed.waiting} wait until runs that may use them are at their end; the next upkeep removes them")
+        lines.append(
+            f"{removed.waiting} wait until runs that may use them are at their end; the next upkeep removes them"
+        )
     if removed.restored:
         lines.append(f"{removed.restored} were put back, since something holds on to them again")
     if removed.busy:

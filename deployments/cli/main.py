@@ -20,9 +20,10 @@ from deployments.cli.keys import keys
 from deployments.cli.lineage import lineage, rebuild, verify
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
+from deployments.cli.retaining import retention
 from deployments.cli.secrets import secrets
 from deployments.cli.spending import spend
-from deployments.cli.retaining import upkeep
+from deployments.cli.upkeep import upkeep
 from tasks.allocation import share_freed_memory
 
 BAD_USAGE = (UsageError, SettingsError, RecipeError)
@@ -52,6 +53,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     stillmotion.add_command(command)
+upkeep.add_command(retention)
 
 
 def entry() -> None:

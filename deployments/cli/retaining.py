@@ -1,17 +1,21 @@
 """``stillmotion upkeep retention``: remove what nothing holds on to any more, or say what would go."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from datasets.errors import UsageError
-from datasets.retention import RetentionRules
 from deployments.cli.inspecting import json_option, tenant_option
-from deployments.cli.upkeep import do_parts, upkeep
+from deployments.cli.upkeep import do_parts
+
+if TYPE_CHECKING:
+    from datasets.retention import RetentionRules
 
 NEVER = "never"
-KINDS = tuple(name.removesuffix("_days") for name in RetentionRules.model_fields if name.endswith("_days"))
+KINDS = ("frames", "steps", "outputs", "originals", "assets", "quarantine", "events", "reports")
 
 
-@upkeep.command("retention")
+@click.command("retention")
 @click.option("--dry-run", is_flag=True, help="Only say what would go and how many bytes that is.")
 @click.option(
     "--days",
@@ -35,7 +39,9 @@ def retention(dry_run: bool, days: tuple[str, ...], grace_hours: int | None, ten
     return do_parts(order, tenant, as_json)
 
 
-def _rules(days: tuple[str, ...], grace_hours: int | None) -> RetentionRules:
+def _rules(days: tuple[str, ...], grace_hours: int | None) -> "RetentionRules":
+    from datasets.retention import RetentionRules
+
     given: dict[str, object] = {} if grace_hours is None else {"grace_hours": grace_hours}
     for each in days:
         kind, _, value = each.partition("=")

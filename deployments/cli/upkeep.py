@@ -25,7 +25,9 @@ def upkeep() -> None:
 
 
 @upkeep.command("run")
-@click.option("--retention", is_flag=True, help="Also remove what nothing holds on to; see `stillmotion upkeep retention`.")
+@click.option(
+    "--retention", is_flag=True, help="Also remove what nothing holds on to; see `stillmotion upkeep retention`."
+)
 @click.option("--export", type=click.Path(path_type=Path), default=None, help="A provider's usage export to compare.")
 @tenant_option
 @json_option
