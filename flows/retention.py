@@ -80,13 +80,14 @@ class Retention:
 
     def plan(self) -> Removed:
         """What would go now. Nothing is changed."""
-        removed, judge = Removed(), self._judge()
-        out_of_sight = frozenset(condemned_digests(self.storage))
-        for stored in self._all_stored():
-            if stored.digest not in out_of_sight and (kind := judge.expired(stored)) is not None:
+        removed, judge, counted = Removed(), self._judge(), set[str]()
+        for stored in self._all_in_sight():
+            if (kind := judge.expired(stored)) is not None:
                 removed.count(kind, stored)
+                counted.add(stored.digest)
         for condemned in all_condemned(self.storage):
-            removed.count(condemned.kind, condemned.stored)
+            if condemned.digest not in counted:
+                removed.count(condemned.kind, condemned.stored)
         return removed
 
     def run(self) -> Removed:
@@ -97,10 +98,9 @@ class Retention:
         """
         removed = Removed()
         with self._alone():
-            judge, out_of_sight = self._judge(), frozenset(condemned_digests(self.storage))
-            for stored in self._all_stored():
-                if stored.digest not in out_of_sight:
-                    self._let_go(judge, stored, removed)
+            judge = self._judge()
+            for stored in self._all_in_sight():
+                self._let_go(judge, stored, removed)
             self._settle(removed)
         return removed
 
@@ -108,8 +108,11 @@ class Retention:
         now = self.clock()
         return Judge(read_holds(self.ledger, self.storage.tenant, self.rules, now), self.rules, now.timestamp())
 
-    def _all_stored(self) -> Iterator[Stored]:
-        return chain(stored_outputs(self.storage), stored_assets(self.storage))
+    def _all_in_sight(self) -> Iterator[Stored]:
+        """All but outputs whose manifest was taken away by an earlier pass; what has a note and is there counts."""
+        condemned = frozenset(condemned_digests(self.storage))
+        found = chain(stored_outputs(self.storage), stored_assets(self.storage))
+        return (each for each in found if each.digest not in condemned or each.finished)
 
     def _let_go(self, judge: Judge, stored: Stored, removed: Removed) -> None:
         kind = judge.expired(stored)

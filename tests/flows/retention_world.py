@@ -196,12 +196,12 @@ def build(world: World, storage: Storage, ledger: Ledger, now: datetime) -> None
         put_asset(storage, content(number))
         _age(storage, asset_path(asset(number)), now - age * DAY - DAY / 2)
     for number, output in enumerate(world.outputs):
-        _make(storage, number, output, now)
+        make(storage, number, output, now)
     _write_runs(world, ledger, storage.tenant, now)
     _write_money(world, ledger, storage.tenant, now)
 
 
-def _make(storage: Storage, number: int, output: Output, now: datetime) -> None:
+def make(storage: Storage, number: int, output: Output, now: datetime) -> None:
     place = OutputPlace(storage, fingerprint(number))
     files = {"a.txt": place.write_file("a.txt", f"file of {number}".encode())}
     frames = FramesEntry((1, 2, 2, 3), "uint8", (1, 2, 2, 3), {"0.0.0": 1}, {}) if output.frames else None
