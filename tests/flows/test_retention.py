@@ -303,7 +303,8 @@ def test_the_same_in_an_object_store(s3_root: S3Server, tmp_path: Path) -> None:
         session.record_stage(a_stage("late", "run-3", item="item-0", fingerprint=made.fingerprint(5), started_at=later))
     assert retention.run().restored == 3
     with ledger.session("anna") as session:
-        session.finish_run("run-3", "failed")
+        run = replace(session.find_run("run-3"), status="failed", finished_at=later)
+        session.start_run(run)
         session.record_output(an_output("/out/x", "run-3", item="item-0", fingerprint=made.fingerprint(5)))
     retention.run()
     expected = made.left(replace(aged, runs=(*FULL.runs, Run(0, (Item("failed", (5,), (5,)),)))))
