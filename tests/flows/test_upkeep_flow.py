@@ -59,7 +59,8 @@ def test_a_real_run_is_found_again_and_another_recipe_makes_the_pixels_again(tmp
     assert removed.things.total() == removed.things["frames"]
     again = run(photo)
     assert all(stage.cached for stage in again.items[0].stages)
-    wider: list[dict[str, Any]] = [each | ({"width": 168} if "width" in each else {}) for each in SMALL]
+    stages: list[Any] = list(SMALL)
+    wider = [{**each, "width": 168} if "width" in each else each for each in stages]
     other = run(photo, recipe=wider)
     assert (other.items[0].status, len(other.items[0].outputs)) == ("delivered", len(first.items[0].outputs))
     assert retain(500).things["outputs"] >= 1
