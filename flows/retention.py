@@ -59,7 +59,8 @@ class Removed:
 
     @property
     def document(self) -> dict[str, Any]:
-        kinds = {kind: {"things": self.things[kind], "bytes": self.bytes[kind]} for kind in sorted(self.things)}
+        found = sorted(kind for kind, number in self.things.items() if number)
+        kinds = {kind: {"things": self.things[kind], "bytes": self.bytes[kind]} for kind in found}
         others = {"waiting": self.waiting, "restored": self.restored, "busy": self.busy}
         return {"kinds": kinds, "bytes": self.bytes.total(), **others}
 
