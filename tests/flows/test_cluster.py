@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,7 @@ def company(s3: S3Server, postgres: Database, apart: DaskApart) -> dict[str, str
     }
 
 
-def recipe_file(path: Path, stages: list[dict[str, object]]) -> str:
+def recipe_file(path: Path, stages: Sequence[object]) -> str:
     path.write_text(json.dumps(stages))
     return str(path)
 
