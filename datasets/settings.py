@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         default=None, repr=False, description="fsspec URL of a mirror of the weight files."
     )
     dask_address: str | None = Field(default=None, description="Scheduler of an existing Dask cluster.")
+    dask_same_machine: bool = Field(
+        default=False,
+        description="Scheduler and workers at dask_address run on this machine and see its folders; checked at start.",
+    )
     workers: int = Field(default=1, ge=1, le=256, description="Worker processes; 1 works inside the process itself.")
     memory_limit_mb: int | None = Field(
         default=None, ge=64, description="Memory that one worker may plan with, in MiB; empty: a share of what is free."

@@ -12,13 +12,15 @@ from datasets.probe import FALLBACK, probed
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage, open_storage
 from flows.choosing import Routing, routed_by
+from flows.dashboard import tell_dashboard
 from flows.order import Order
 from flows.recipes import Recipe
 from flows.tending import models_tended
-from model_blocks.choice import ModelRef
+from model_blocks.choice import ModelRef, gpu_of
 from model_blocks.model_states import unavailable_models
 from model_blocks.object_access import access_options
 from tasks.chunks import Limits
+from tasks.cluster import refuse_missing, refuse_unshared, settle
 from tasks.context import RunContext, within_run
 from tasks.executor import open_executor
 from tasks.gate_keeper import GateKeeper
@@ -69,19 +71,24 @@ def open_run(
     """The means of a run, current in this thread until the block ends."""
     if settings.signing_key is not None:
         KeyFolder(settings.signing_key).check()
+    refuse_unshared(settings)
     storage, ledger = open_books(settings)
     storage = storage if dry else _checked(storage, progress)
-    routing = Routing(settings, order, recipe, ledger, _out_of_service(ledger, settings.tenant))
-    models = _models(routing)
-    service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
     with (
         open_executor(settings, storage, take_turns=recipe.is_paid) as executor,
         closing(GateKeeper(items_at_once(settings, recipe))) as gates,
     ):
+        settings = settle(settings, executor)
+        routing = Routing(settings, order, recipe, ledger, _out_of_service(ledger, settings.tenant))
+        models = _models(routing)
+        refuse_missing(executor, gpu_of(*models.values()))
+        service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
         limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
         context = RunContext(
             run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates
         )
+        if not dry:
+            tell_dashboard(executor, progress)
         with within_run(context), routed_by(routing), models_tended(context):
             yield context
 

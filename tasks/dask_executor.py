@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from datasets import redaction
 from datasets.errors import WorkerLostError
 from datasets.settings import Settings
+from datasets.storage import Storage
 from tasks.allocation import reuse_freed_memory
 from tasks.dask_lanes import Floor, Lane
 from tasks.executor import Resources, Result, Task, attempt, local_resources, refuse_resources
@@ -53,12 +54,14 @@ class OnDask:
         try:
             for future, position, task in lane.finished():
                 try:
-                    result = self._result(future)
+                    result = future.result()
                 except KilledWorker:
                     result = self._run_alone(function, task, wanted)
+                except CancelledError as error:
+                    result = self._run_after_loss(function, task, wanted, error)
                 yield position, result
         finally:
-            self._client.cancel(lane.close(), force=True)
+            self._take_back(lane.close())
 
     def everywhere(self, function: Callable[..., Answer], *arguments: object) -> list[Answer]:
         """Call a function on every worker that is there; those that do not answer are left out."""
@@ -68,6 +71,11 @@ class OnDask:
         """Have every worker, present and to come, set up a plugin."""
         self._client.register_plugin(plugin)
 
+    def _take_back(self, futures: list[Any]) -> None:
+        """Have nobody compute these any more; a client that lost its cluster for good has nobody to tell."""
+        if self._client.status != "closed":
+            self._client.cancel(futures, force=True)
+
     def _submit(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
         return self._client.submit(attempt, function, task, self._retries, pure=False, resources=resources or None)
 
@@ -75,7 +83,13 @@ class OnDask:
         try:
             return future.result()
         except CancelledError as error:
-            raise WorkerLostError("the Dask cluster went away; the same command goes on where this one was") from error
+            raise _gone() from error
+
+    def _run_after_loss(
+        self, function: Callable[[Task], Result], task: Task, resources: dict[str, float], error: CancelledError
+    ) -> Any:
+        """What becomes of a task whose scheduler was lost: nothing, where it was this run's own."""
+        raise _gone() from error
 
     def _run_alone(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
         """Another try for a task whose workers died, with nothing else on the cluster that could be to blame."""
@@ -97,6 +111,10 @@ class OnDask:
             for name, amount in worker.get("resources", {}).items():
                 total[name] = max(total.get(name, 0.0), float(amount))
         return total
+
+
+def _gone() -> WorkerLostError:
+    return WorkerLostError("the Dask cluster went away; the same command goes on where this one was")
 
 
 def _manners() -> Any:
@@ -183,10 +201,13 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def open_cluster(settings: Settings) -> Iterator[OnDask | OwnWorkers]:
-    """Workers of the cluster that the settings name, or of one on this machine that ends with the block."""
+def open_cluster(settings: Settings, storage: Storage) -> Iterator[OnDask | OwnWorkers]:
+    """Workers of the cluster that the settings name, or of one on this machine that ends with the block.
+
+    Args:
+        storage: The run's; workers that are not ours are asked whether they see it.
+    """
     import dask
-    from distributed import Client
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # a run's own words are the stages', not the cluster's
     manners = {
@@ -197,7 +218,9 @@ def open_cluster(settings: Settings) -> Iterator[OnDask | OwnWorkers]:
         if settings.dask_address is None:
             yield OwnWorkers(settings, until)
         else:
-            yield OnDask(until.enter_context(Client(settings.dask_address, timeout="15s")), settings.chunk_retries)
+            from tasks.cluster import open_remote
+
+            yield until.enter_context(open_remote(settings, storage))
 
 
 @contextmanager

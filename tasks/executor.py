@@ -121,7 +121,8 @@ def open_executor(
             this process they then compute one after the other.
 
     Raises:
-        SettingsError: Worker processes were asked for and the storage cannot be seen by them.
+        SettingsError: Worker processes were asked for and the storage cannot be seen by them, or the cluster that the
+            settings name cannot do this run's work.
     """
     if settings.dask_address is None and settings.workers == 1:
         return _in_process(settings, take_turns=take_turns)
@@ -132,7 +133,7 @@ def open_executor(
         )
     from tasks.dask_executor import open_cluster
 
-    return open_cluster(settings)
+    return open_cluster(settings, storage)
 
 
 @contextmanager

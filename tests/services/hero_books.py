@@ -88,7 +88,7 @@ def count(shop: Shop, became: Mapping[str, str]) -> Count:
     Args:
         became: Status by item, of the last run.
     """
-    ledger = open_ledger(f"sqlite:///{shop.ledger}")
+    ledger = open_ledger(shop.ledger_url)
     with ledger.spending(shop.tenant, read_only=True) as session:
         bought = session.purchases()
     charges = charges_of(shop.books)

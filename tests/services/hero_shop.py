@@ -67,6 +67,11 @@ class Shop:
         return self.store / "ledger.db"
 
     @property
+    def ledger_url(self) -> str:
+        """Where the command keeps its ledger: a file of the shop, if it is told nothing else."""
+        return self.environment.get("STILLMOTION_LEDGER_URL", f"sqlite:///{self.ledger}")
+
+    @property
     def books(self) -> Path:
         """The service's own, which nobody but the service writes."""
         return self.folder / "service" / "paid_service.db"

@@ -14,6 +14,7 @@ import pytest
 
 from datasets.errors import NoResourceError, WorkerLostError
 from datasets.settings import Settings
+from datasets.storage import Storage
 from tasks.dask_executor import IN_FLIGHT_PER_WORKER, open_cluster
 from tasks.executor import Executor
 
@@ -43,7 +44,9 @@ def executions(log: Path) -> list[int]:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Executor]:
-    with open_cluster(Settings(workers=WORKERS, storage_root=str(tmp_path))) as executor:
+    with open_cluster(
+        Settings(workers=WORKERS, storage_root=str(tmp_path)), Storage(str(tmp_path), "default")
+    ) as executor:
         yield executor
 
 
@@ -82,17 +85,23 @@ def test_a_task_that_kills_its_workers_fails_alone(cluster: Executor, tmp_path: 
     assert executions(bad).count(1) >= 2
 
 
-def test_a_cluster_that_goes_away_is_said_and_leaves_nobody_waiting(tmp_path: Path) -> None:
+def test_a_cluster_that_goes_away_is_said_and_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from distributed import LocalCluster
 
+    monkeypatch.setattr("tasks.cluster.SCHEDULER_BACK_S", 1.0)
+
     with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as remote:
-        settings = Settings(dask_address=remote.scheduler_address, storage_root=str(tmp_path))
-        with open_cluster(settings) as executor:
+        settings = Settings(dask_address=remote.scheduler_address, dask_same_machine=True, storage_root=str(tmp_path))
+        with open_cluster(settings, Storage(str(tmp_path), "default")) as executor:
             results = executor.run(work, [Job(n, str(tmp_path / "log"), 0.1) for n in range(100)])
             next(results)
             remote.close()
             with pytest.raises(WorkerLostError, match="went away"):
                 list(results)
+            with pytest.raises(WorkerLostError, match="went away"):
+                list(executor.run(work, [Job(0, str(tmp_path / "log"))]))
 
 
 def test_a_resource_that_no_worker_has_is_refused_at_once(cluster: Executor, tmp_path: Path) -> None:
@@ -141,7 +150,9 @@ def test_what_goes_wrong_with_the_tasks_themselves_is_raised_where_the_results_a
 
 def test_workers_start_with_the_first_task(tmp_path: Path) -> None:
     before = len(psutil.Process().children(recursive=True))
-    with open_cluster(Settings(workers=WORKERS, storage_root=str(tmp_path))) as executor:
+    with open_cluster(
+        Settings(workers=WORKERS, storage_root=str(tmp_path)), Storage(str(tmp_path), "default")
+    ) as executor:
         assert list(executor.run(work, [])) == []
         assert executor.workers == WORKERS
         assert len(psutil.Process().children(recursive=True)) == before
@@ -149,7 +160,9 @@ def test_workers_start_with_the_first_task(tmp_path: Path) -> None:
 
 
 def test_nothing_of_the_cluster_is_left_behind(tmp_path: Path) -> None:
-    with open_cluster(Settings(workers=WORKERS, storage_root=str(tmp_path))) as executor:
+    with open_cluster(
+        Settings(workers=WORKERS, storage_root=str(tmp_path)), Storage(str(tmp_path), "default")
+    ) as executor:
         list(executor.run(work, [Job(0, str(tmp_path / "log"))]))
         assert len(psutil.Process().children(recursive=True)) >= WORKERS
     names = [child.cmdline() for child in psutil.Process().children(recursive=True)]
