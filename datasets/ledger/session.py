@@ -1,5 +1,6 @@
 """One tenant's transaction on the ledger. Every statement names the tenant; there is no way around it."""
 
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select, upd
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
+from datasets.ledger.approval_rows import ApprovalRows
 from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.model_rows import ModelRows
@@ -24,7 +26,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
+class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, ApprovalRows):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:
@@ -35,6 +37,8 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
 
     def start_run(self, run: RunRecord) -> None:
         """Write a new run down, or begin an interrupted one again under its id."""
+        late = self._where(tables.runs, run_id=run.run_id, status="late")  # it had not begun when it was written down
+        self._connection.execute(update(tables.runs).where(*late).values(started_at=run.started_at))
         insert_or_update(self._connection, tables.runs, self._row(run), keep=("started_at",))
 
     def link_flow_run(self, run_id: str, flow_run_id: str) -> None:
@@ -46,6 +50,18 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
 
     def finish_run(self, run_id: str, status: str, summary: dict[str, Any] | None = None) -> None:
         self._update_run(run_id, status=status, finished_at=datetime.now(UTC), summary=redact_all(json_ready(summary)))
+
+    def pause_run(self, run_id: str, status: str, summary: dict[str, Any]) -> None:
+        """Write down that a run waits, without an end: ``paused`` or ``scheduled``."""
+        values = {"status": status, "finished_at": None, "summary": redact_all(json_ready(summary))}
+        self._update_run(run_id, **values)
+
+    def adopt_run(self, run: RunRecord) -> bool:
+        """Take a run that is paused over for this process; False if somebody else did."""
+        where = self._where(tables.runs, run_id=run.run_id, status="paused", heartbeat_at=run.heartbeat_at)
+        values = {"status": "running", "heartbeat_at": datetime.now(UTC), "host": host_name(), "pid": os.getpid()}
+        taken = update(tables.runs).where(*where).values(values).returning(tables.runs.c.run_id)
+        return len(self._connection.execute(taken).all()) == 1
 
     def save_items(self, run_id: str, items: Sequence[ItemRecord]) -> None:
         """Write the items of a run; those it has already stay as they are."""
