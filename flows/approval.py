@@ -5,12 +5,12 @@ that a deployment's runner started is suspended, and the runner starts it again 
 is paused, and the same command goes on with it. Everything that was made comes from the store then.
 """
 
+from contextlib import suppress
 from typing import Any, Literal
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
-from prefect.exceptions import ObjectNotFound
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.input.run_input import keyset_from_base_key, keyset_from_paused_state
@@ -119,10 +119,9 @@ def read_answer(client: SyncPrefectClient, flow_run: FlowRun, asked: Approval) -
     """What was filled in; Prefect keeps it under the name of the state that asked."""
     for state in ("suspended", "paused"):
         key = keyset_from_base_key(f"{state}-{asked.form}")["response"]
-        try:
-            return SpendApproval.model_validate_json(client.read_flow_run_input(flow_run.id, key))
-        except (ObjectNotFound, ValidationError):
-            continue
+        for given in client.filter_flow_run_input(flow_run.id, key, limit=1, exclude_keys=set()):
+            with suppress(ValidationError):
+                return SpendApproval.model_validate_json(given.value)
     return None
 
 
@@ -155,12 +154,20 @@ def pause(summary: RunSummary) -> State[Any]:
     return state
 
 
+def ask_in_prefect(client: SyncPrefectClient, flow_run: FlowRun, asked: Approval) -> None:
+    """Pause a flow run from outside, with its form: its process was killed before it did."""
+    state = asking_state(asked, suspended=flow_run.deployment_id is not None)
+    form = SpendApproval.with_initial_data(description=question(asked))
+    form.save(keyset_from_paused_state(state), flow_run_id=flow_run.id)
+    client.set_flow_run_state(flow_run.id, state, force=True)
+
+
 def asking_state(asked: Approval, *, suspended: bool) -> State[Any]:
     """The state that shows the form."""
     message = f"Waits for approval of {dollars(asked.asked_micro_usd, 2)} USD."
     kind = Suspended if suspended else Paused
     state: State[Any] = kind(pause_key=asked.form, message=message)
-    state.state_details.run_input_keyset = dict(keyset_from_paused_state(state))
+    state.state_details.run_input_keyset = {str(name): key for name, key in keyset_from_paused_state(state).items()}
     return state
 
 

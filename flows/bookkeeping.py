@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -17,14 +17,13 @@ from datasets.settings import read_settings
 from flows.choosing import choices_of, routing_of_run
 from flows.opening import open_books
 from flows.order import Order
-from flows.orphans import closing_orphans
+from flows.orphans import ORPHAN_AFTER, closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
 from flows.telling import tell_end, tell_start, told_of
 from tasks.context import RunContext
 
 OPEN = ("running", "paused", "scheduled", "late")  # what a run's row says before its end
-ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
 
 
 def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: Sequence[str]) -> None:

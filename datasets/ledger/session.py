@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -40,6 +40,10 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, ApprovalRows)
         late = self._where(tables.runs, run_id=run.run_id, status="late")  # it had not begun when it was written down
         self._connection.execute(update(tables.runs).where(*late).values(started_at=run.started_at))
         insert_or_update(self._connection, tables.runs, self._row(run), keep=("started_at",))
+
+    def note_run(self, run: RunRecord) -> bool:
+        """Write a run down that has not begun; False if it is known already, and stays as it is."""
+        return bool(insert_new(self._connection, tables.runs, [self._row(run)]))
 
     def link_flow_run(self, run_id: str, flow_run_id: str) -> None:
         self._update_run(run_id, flow_run_id=flow_run_id)
@@ -119,11 +123,7 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, ApprovalRows)
         Returns:
             The ids of the runs closed, now ``crashed``.
         """
-        orphans = [
-            run.run_id
-            for run in self.runs(limit=1000, status="running")
-            if _is_orphan(run, datetime.now(UTC) - older_than)
-        ]
+        orphans = [run.run_id for run in self.runs(limit=1000, status="running") if is_gone(run, older_than)]
         for run_id in orphans:
             self.finish_run(run_id, "crashed", {"message": "its process is gone"})
         return orphans
@@ -138,6 +138,15 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, ApprovalRows)
         if status is not None:
             query = query.where(columns.status == status)
         return [_record(RunRecord, row) for row in self._connection.execute(query.limit(limit))]
+
+    def runs_in(self, statuses: Collection[str], limit: int = 200, since: datetime | None = None) -> list[RunRecord]:
+        """The latest runs in some states first, those that ended before ``since`` aside."""
+        columns = tables.runs.c
+        query = select(tables.runs).where(*self._where(tables.runs), columns.status.in_(list(statuses)))
+        if since is not None:
+            query = query.where(columns.finished_at >= since)
+        query = query.order_by(columns.started_at.desc(), columns.run_id).limit(limit)
+        return [_record(RunRecord, row) for row in self._connection.execute(query)]
 
     def find_run(self, name: str) -> RunRecord:
         """The run whose id begins so, or the ``latest``.
@@ -230,7 +239,9 @@ def _record(kind: type[Record], row: Row[Any]) -> Record:
     return kind(**{field.name: values[field.name] for field in fields(kind)})
 
 
-def _is_orphan(run: RunRecord, silent_since: datetime) -> bool:
+def is_gone(run: RunRecord, older_than: timedelta) -> bool:
+    """Whether a run's process is: gone from this host, or on another one and silent for longer than that."""
+    silent_since = datetime.now(UTC) - older_than
     if run.host not in (host_name(), socket.gethostname()):
         return run.heartbeat_at < silent_since
     return not is_alive(run.pid, born_by=run.heartbeat_at.timestamp())

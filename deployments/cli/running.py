@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import prefect.settings
 from prefect.settings import temporary_settings
 
+from datasets.settings import read_settings
 from deployments.cli.display import open_display
 from deployments.cli.options import Common
 from flows.opening import watched_by
@@ -86,6 +87,7 @@ def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
         "prefer": common.prefer,
         "keep": common.keep,
         "restyle": common.restyle,
+        "approve": common.approve,
         "command": command,
     }
 
@@ -96,6 +98,10 @@ def _watched(flow: Any, order: Order) -> RunSummary:
 
 def _final_state(flow: Any, order: Order) -> Any:
     with open_display() as display, watched_by(display), _without_heartbeat():
+        if isinstance(order, Order) and order.approve != "none":
+            from flows.resuming import begin_or_go_on
+
+            return begin_or_go_on(flow, order, read_settings())
         return flow(order, return_state=True)
 
 
