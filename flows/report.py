@@ -45,10 +45,8 @@ RUN_WORDS = {
     "interrupted": "The run was interrupted. Run it again to go on: finished stages come from the cache.",
 }
 TONES = {"delivered": "good", "failed": "bad", "unreadable": "bad", "crashed": "bad"}
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+MONTHS = ("January", "February", "March", "April", "May", "June",
+          "July", "August", "September", "October", "November", "December")  # fmt: skip
 ITEM_ORDER = ("delivered", "held", "deferred", "stopped", "failed")
 
 
