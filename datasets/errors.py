@@ -82,6 +82,8 @@
     │   └── ApiServerError               api_server            deployments/api_server.py
     ├── NotDeliveredError            ends an item on purpose   tasks/ends.py
     │   ├── StoppedError                 guardrail_stop
+    │   ├── RejectedError                rejected
+    │   ├── AwaitingApprovalError        awaiting_approval
     │   ├── DeferredError                over_budget
     │   ├── ServiceAwayError             service_unavailable
     │   ├── MachineFailingError          machine_failing

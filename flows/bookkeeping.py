@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from typing import Any
 
 from prefect.context import FlowRunContext
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import Pause, TerminationSignal
 
 from datasets.errors import NotFoundError
 from datasets.ledger import ItemRecord, RunHeart, RunRecord
@@ -17,13 +17,13 @@ from datasets.settings import read_settings
 from flows.choosing import choices_of, routing_of_run
 from flows.opening import open_books
 from flows.order import Order
-from flows.orphans import closing_orphans
+from flows.orphans import ORPHAN_AFTER, closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
 from flows.telling import tell_end, tell_start, told_of
 from tasks.context import RunContext
 
-ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
+OPEN = ("running", "paused", "scheduled", "late")  # what a run's row says before its end
 
 
 def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: Sequence[str]) -> RunRecord:
@@ -79,6 +79,10 @@ def alive(run: RunContext) -> Iterator[None]:
     with RunHeart(run.ledger, run.storage.tenant, run.run_id), closing_orphans(run.ledger, run.storage.tenant):
         try:
             yield
+        except Pause:  # somebody suspended it in Prefect: it is started again there
+            with run.ledger.session(run.storage.tenant) as session:
+                session.pause_run(run.run_id, "paused", {"message": "suspended in Prefect"})
+            raise
         except (KeyboardInterrupt, TerminationSignal):
             told = told_of(run.ledger, run.storage.tenant, run.run_id)
             with run.ledger.session(run.storage.tenant) as session:
@@ -88,7 +92,10 @@ def alive(run: RunContext) -> Iterator[None]:
 
 
 def end_run(run: RunContext, summary: RunSummary) -> None:
-    """Write down how the run ended, and leave word of it for others, checks and charges included."""
+    """Write down how the run ended, and leave word of it for others, checks and charges included.
+
+    One that asks for approval has not ended: it waits.
+    """
     statuses = [item.status for item in summary.items]
     facts: dict[str, Any] = {
         "seconds": round(summary.seconds, 3),
@@ -97,6 +104,10 @@ def end_run(run: RunContext, summary: RunSummary) -> None:
         "cached": sum(stage.cached for item in summary.items for stage in item.stages),
         "exit_status": summary.exit_status,
     }
+    if summary.approval is not None:
+        with run.ledger.session(run.storage.tenant) as session:
+            session.pause_run(run.run_id, "paused", facts)
+        return
     told = told_of(run.ledger, run.storage.tenant, run.run_id)
     with run.ledger.session(run.storage.tenant) as session:
         session.finish_run(run.run_id, summary.status, facts)
@@ -114,11 +125,11 @@ def close_crashed(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001
 
 
 def close_cancelled(flow: Any, flow_run: Any, state: Any) -> None:  # noqa: ARG001
-    """Somebody cancelled the run."""
-    _close(flow_run, state, "cancelled")
+    """Somebody cancelled the run; the signal that ended its process was not its user's."""
+    _close(flow_run, state, "cancelled", also=("interrupted",))
 
 
-def _close(flow_run: Any, state: Any, status: str) -> None:
+def _close(flow_run: Any, state: Any, status: str, also: tuple[str, ...] = ()) -> None:
     """Close the run in the ledger if the flow did not come to do so itself."""
     storage, ledger = open_books(read_settings())
     told = told_of(ledger, storage.tenant, str(flow_run.id))
@@ -127,6 +138,6 @@ def _close(flow_run: Any, state: Any, status: str) -> None:
             record = session.find_run(str(flow_run.id))
         except NotFoundError:
             return  # it ended before it began to keep books
-        if record.status == "running":
+        if record.status in (*OPEN, *also):
             session.finish_run(record.run_id, status, {"message": state.message or ""})
             tell_end(session, record.run_id, told)

@@ -27,8 +27,10 @@ def money_of_run(ledger: Ledger, tenant: str, run_id: str) -> Money:
 
 
 def set_run_budget(run: RunContext, order: Order) -> None:
-    """Cap the run at what its order allows."""
-    if order.budget_usd is None:
-        return
-    with run.ledger.spending(run.storage.tenant) as session:
-        session.set_budget(run_scope(run.run_id), round(order.budget_usd * MICRO))
+    """Cap the run at what its order allows, and at what humans allowed if they are asked."""
+    caps = [] if order.budget_usd is None else [round(order.budget_usd * MICRO)]
+    if run.approval is not None:
+        caps.append(run.approval.approved_micro_usd())
+    if caps:
+        with run.ledger.spending(run.storage.tenant) as session:
+            session.set_budget(run_scope(run.run_id), min(caps))

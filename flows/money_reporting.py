@@ -10,6 +10,8 @@ from flows.report_money import ItemMoney, ReportMoney, Saving
 
 ORDER = ("cache_hit", "duplicate", "guardrail_stop")
 WAITING = {
+    "awaiting_approval": "waits for a human to approve it",
+    "rejected": "a human said no to it",
     "over_budget": "put off because the budget is used up",
     "service_unavailable": "put off because the service was away",
     "outcome_unknown": "kept back because it may have been charged",

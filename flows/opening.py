@@ -28,6 +28,7 @@ from tasks.plan import memory_limit
 from tasks.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from flows.approval import SpendCheck
     from tasks.buying import PaidService
 
 _PROGRESS: ContextVar[Progress] = ContextVar("stillmotion_progress")
@@ -85,8 +86,9 @@ def open_run(
         service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
         limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
         context = RunContext(
-            run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates
-        )
+            run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates,
+            approval=None if dry else _approval(ledger, settings.tenant, run_id, order, recipe),
+        )  # fmt: skip
         if not dry:
             tell_dashboard(executor, progress)
         with within_run(context), routed_by(routing), models_tended(context):
@@ -102,6 +104,14 @@ def _service(settings: Settings, ledger: Ledger, run_id: str, progress: Progress
     from flows.services import open_service
 
     return open_service(settings, ledger, run_id, None if progress is None else progress.noted)
+
+
+def _approval(ledger: Ledger, tenant: str, run_id: str, order: Order, recipe: Recipe) -> "SpendCheck | None":
+    if order.approve == "none":
+        return None  # most runs need none of what asks
+    from flows.approval import spend_check
+
+    return spend_check(ledger, tenant, run_id, order, recipe)
 
 
 def choose_models(settings: Settings, order: Order, recipe: Recipe) -> dict[str, ModelRef]:

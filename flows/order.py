@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.recipes import RecipeName
 from model_blocks.registry import Purpose
 from model_blocks.routing_types import Level
+
+Approve = Literal["none", "spend"]
 
 
 class Order(BaseModel, ABC):
@@ -38,6 +40,10 @@ class Order(BaseModel, ABC):
     keep: bool = Field(default=False, description="Store every stage's result, also where stages could share a pass.")
     budget_usd: float | None = Field(
         default=None, ge=0, description="Most that the run may spend, in US dollars; empty: no cap of its own."
+    )
+    approve: Approve = Field(
+        default="none",
+        description="spend: before the first paid call the run pauses and asks a human; none: it goes on.",
     )
     restyle: dict[str, str | int] = Field(
         default_factory=dict, description="For the stage restyle: prompt, style, seed, adapter; the recipe's if empty."

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from datetime import timedelta
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -27,6 +28,7 @@ from datasets.ledger import Ledger
 LOGGER = logging.getLogger(__name__)
 LATEST = 200  # crashed runs of the ledger that are compared with Prefect; older ones were compared before
 OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
 DEAD = ("crashed", "interrupted")  # an interrupted command may leave before Prefect has heard of it
 PATIENCE_S = 5.0  # a server too busy to answer is asked again by the next run
 
@@ -55,11 +57,13 @@ def _close(ledger: Ledger, tenant: str) -> None:
     with ledger.session(tenant) as session:
         dead = [run.flow_run_id for status in DEAD for run in session.runs(limit=LATEST, status=status)]
     crashed = [flow_run_id for flow_run_id in dead if flow_run_id]
-    if not crashed:
-        return
+    from flows.run_states import agree  # with all that is known of approvals; a run does not wait for it
+
     try:
         with SyncClientContext.get_or_create() as context:
-            close_flow_runs(context.client, crashed)
+            if crashed:
+                close_flow_runs(context.client, crashed)
+            agree(context.client, ledger, tenant)
     except (PrefectException, httpx.HTTPError) as error:
         LOGGER.info("crashed runs could not be closed in Prefect, the next run tries again: %s", error)
 

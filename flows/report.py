@@ -39,15 +39,14 @@ RUN_WORDS = {
     "failed": "Something failed. What could be delivered was delivered.",
     "unreadable": "None of the inputs could be read as a picture.",
     "running": "The run had not ended when this report was written.",
+    "paused": "The run waits for a human to approve what it wants to spend. Nothing was spent on it yet.",
     "crashed": "The run ended without finishing. Run it again: finished stages come from the cache.",
     "cancelled": "The run was cancelled. Run it again to go on: finished stages come from the cache.",
     "interrupted": "The run was interrupted. Run it again to go on: finished stages come from the cache.",
 }
 TONES = {"delivered": "good", "failed": "bad", "unreadable": "bad", "crashed": "bad"}
-MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+MONTHS = ("January", "February", "March", "April", "May", "June",
+          "July", "August", "September", "October", "November", "December")  # fmt: skip
 ITEM_ORDER = ("delivered", "held", "deferred", "stopped", "failed")
 
 

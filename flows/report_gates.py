@@ -175,6 +175,9 @@ def _waiting(reason: Mapping[str, Any]) -> EndView:
     if code == "service_unavailable":
         words = f"{service} did not answer in time. Nothing was charged."
         return EndView("Put off: the service was away", words, told, then="Later, run the same command again.")
+    if code == "awaiting_approval":
+        words = "Everything before the paid service is done. Nothing was spent on it yet."
+        return EndView("Waits for a human's yes", words, told, then="Approve it, then run the same command again.")
     return EndView("Put off", "Nothing is wrong with the picture.", told, then="Run the same command again.")
 
 

@@ -2,14 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.errors import PipelineError
+from datasets.money import MICRO
 from datasets.notices import Notice
 from datasets.redaction import redact, redact_all
 from flows.sums import Money
 from tasks.encoding import Published
 from tasks.ends import NotDeliveredError
 from tasks.stage import StageOutcome
+
+if TYPE_CHECKING:
+    from datasets.ledger import Approval
 
 EXIT_STATUS = {
     "delivered": 0,
@@ -18,6 +23,7 @@ EXIT_STATUS = {
     "failed": 1,
     "unreadable": 2,
     "partial": 3,
+    "paused": 3,
     "interrupted": 130,
     "crashed": 1,
 }
@@ -103,7 +109,12 @@ class ItemResult:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The whole run. ``status``: delivered, partial, failed, unreadable (not one readable input), interrupted."""
+    """The whole run.
+
+    Attributes:
+        status: delivered, partial, failed, unreadable (not one readable input), paused, interrupted.
+        approval: What a paused run asks for.
+    """
 
     run_id: str
     recipe: str
@@ -112,6 +123,7 @@ class RunSummary:
     report: str | None = None
     status: str = field(default="")
     money: Money = field(default_factory=Money)
+    approval: "Approval | None" = None
 
     def __post_init__(self) -> None:
         if not self.status:
@@ -139,7 +151,12 @@ class RunSummary:
             "avoided_usd": self.money.avoided_net,
             "money": self.money.to_json(),
             "report": self.report,
+            "approval": _approval_json(self.approval) if self.approval else None,
         }
+
+
+def _approval_json(asked: "Approval") -> dict[str, object]:
+    return {"purchases": asked.purchases, "at_most_usd": asked.asked_micro_usd / MICRO, "state": asked.state}
 
 
 def stage_json(outcome: StageOutcome) -> dict[str, object]:

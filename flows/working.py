@@ -64,6 +64,8 @@ def work(
         run.storage.sweep()
         sweep_parts(order.out_folder)
         begin_run(run, flow, order, recipe, names)
+        if run.approval is not None:
+            run.approval.take_decisions()
         set_run_budget(run, order)
         run.progress.expect(len(names) * stages)
         if isinstance(progress, Attached):
@@ -71,8 +73,11 @@ def work(
         with alive(run):
             at_once = max(run.executor.workers, items_at_once(settings, recipe))
             items = process_all(run, process, list(zip(names, order.sources, strict=True)), at_once)
+            asked = None if run.approval is None else run.approval.ask()
         money = money_of_run(run.ledger, run.storage.tenant, run.run_id)
-        summary = RunSummary(run.run_id, recipe.title, items, time.perf_counter() - begun, money=money)
+        status = "paused" if asked else ""
+        seconds = time.perf_counter() - begun
+        summary = RunSummary(run.run_id, recipe.title, items, seconds, status=status, money=money, approval=asked)
         end_run(run, summary)
         with draining(run.ledger, run.storage, settings):
             summary = write_report(run, summary, order.out_folder)
@@ -91,7 +96,15 @@ def plan(order: Order, recipe: Recipe, settings: Settings, process: Process) -> 
 
 
 def final_state(summary: RunSummary) -> State[Any]:
-    """Completed when everything was delivered or stopped on purpose, failed when an item failed."""
+    """Completed when everything was delivered or stopped on purpose, failed when an item failed, paused if it asks.
+
+    Raises:
+        Pause: It asks for approval and has a deployment: it is suspended.
+    """
+    if summary.approval is not None:
+        from flows.approval import pause
+
+        return pause(summary)
     if summary.exit_status in (1, 2):
         failed = sum(item.status == "failed" for item in summary.items)
         return Failed(message=f"{failed} of {len(summary.items)} items failed", data=summary)

@@ -14,6 +14,7 @@ from datasets.ledger import Ledger
 from datasets.settings import Settings
 from datasets.storage import Storage
 from model_blocks.choice import ModelRef
+from tasks.approving import Approver
 from tasks.chunks import Limits
 from tasks.executor import Executor
 from tasks.gate_keeper import GateKeeper
@@ -31,7 +32,8 @@ class RunContext:
     A dry run takes outputs from the store, computes nothing and writes nothing. Once ``stopping`` is set, no stage
     begins any more. ``growing`` holds, by item and fingerprint, the frames that are being made and that another stage
     may begin on; ``began`` says when stages did so, on the clock that measures and on the wall. ``service`` is there if
-    the recipe has a paid stage; ``gates`` decide about pictures.
+    the recipe has a paid stage; ``gates`` decide about pictures; ``approval`` is there if a human is asked before money
+    is spent.
     """
 
     run_id: str
@@ -45,6 +47,7 @@ class RunContext:
     dry: bool = False
     service: "PaidService | None" = None
     gates: GateKeeper = field(default_factory=GateKeeper)
+    approval: Approver | None = None
     stopping: Event = field(default_factory=Event)
     growing: dict[tuple[str, str], Growing] = field(default_factory=dict)
     began: dict[tuple[str, str], tuple[float, datetime]] = field(default_factory=dict)

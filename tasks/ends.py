@@ -18,6 +18,20 @@ class StoppedError(NotDeliveredError):
     status = "stopped"
 
 
+class RejectedError(NotDeliveredError):
+    """A human was asked before money was spent, and said no; nothing was charged."""
+
+    code = "rejected"
+    status = "stopped"
+
+
+class AwaitingApprovalError(NotDeliveredError):
+    """A human is asked before money is spent; the item goes on once they said yes."""
+
+    code = "awaiting_approval"
+    status = "deferred"
+
+
 class DeferredError(NotDeliveredError):
     """Nothing is wrong with the item: it is bought when there is money for it."""
 

@@ -110,7 +110,7 @@ def place(item: str, source: Picture, config: PlaceConfig, *, origin: Origin | N
         origin: From what it was made; given, it is not bought if a photograph that shows the same was.
 
     Raises:
-        NotDeliveredError: It was stopped, deferred or is held; see ``tasks.ends``.
+        NotDeliveredError: It was stopped, rejected, deferred or is held; see ``tasks.ends``.
         PipelineError: The service refused, or what was paid for cannot be used.
     """
     run = current_run()
@@ -181,6 +181,8 @@ def _buy(item: str, config: PlaceConfig, sent: _LaidOut, target: OutputPlace, lo
         policy=run.settings.unknown_outcomes,
         can_resolve=declaration.can_look_up or declaration.honours_idempotency_keys,
     )
+    if run.approval is not None:
+        run.approval.refuse_unapproved(wanted)
     request = PaidRequest(prompt=config.prompt, image=target.read_file(REQUEST, sent.file), parameters=config.options)
     return Buyer(run.ledger, run.storage, service, wanted, request, look, run.refuse_if_stopping).buy()
 

@@ -1,5 +1,6 @@
 """The ledger: what was run, made, paid and promised. Prefect owns the state of a run; the ledger owns the facts."""
 
+from datasets.ledger.approval_rows import Approval
 from datasets.ledger.avoided import Avoided, AvoidedRecord
 from datasets.ledger.beats import RunHeart
 from datasets.ledger.breaker import Allowed, Breaker, CircuitLimits, OpenUntil
@@ -41,6 +42,7 @@ from datasets.ledger.spend_summary import Summary
 __all__ = [
     "EVERY_MONTH",
     "Allowed",
+    "Approval",
     "Avoided",
     "AvoidedRecord",
     "Bought",

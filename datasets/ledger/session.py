@@ -1,7 +1,8 @@
 """One tenant's transaction on the ledger. Every statement names the tenant; there is no way around it."""
 
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select, upd
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
+from datasets.ledger.approval_rows import ApprovalRows
 from datasets.ledger.catalogue_rows import CatalogueRows
 from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.item_notes import ItemNotes
@@ -27,7 +29,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows, RunSums):
+class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows, ApprovalRows, RunSums):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:
@@ -38,7 +40,13 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows
 
     def start_run(self, run: RunRecord) -> None:
         """Write a new run down, or begin an interrupted one again under its id."""
+        late = self._where(tables.runs, run_id=run.run_id, status="late")  # it had not begun when it was written down
+        self._connection.execute(update(tables.runs).where(*late).values(started_at=run.started_at))
         insert_or_update(self._connection, tables.runs, self._row(run), keep=("started_at",))
+
+    def note_run(self, run: RunRecord) -> bool:
+        """Write a run down that has not begun; False if it is known already, and stays as it is."""
+        return bool(insert_new(self._connection, tables.runs, [self._row(run)]))
 
     def link_flow_run(self, run_id: str, flow_run_id: str) -> None:
         self._update_run(run_id, flow_run_id=flow_run_id)
@@ -49,6 +57,18 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows
 
     def finish_run(self, run_id: str, status: str, summary: dict[str, Any] | None = None) -> None:
         self._update_run(run_id, status=status, finished_at=datetime.now(UTC), summary=redact_all(json_ready(summary)))
+
+    def pause_run(self, run_id: str, status: str, summary: dict[str, Any]) -> None:
+        """Write down that a run waits, without an end: ``paused`` or ``scheduled``."""
+        values = {"status": status, "finished_at": None, "summary": redact_all(json_ready(summary))}
+        self._update_run(run_id, **values)
+
+    def adopt_run(self, run: RunRecord) -> bool:
+        """Take a run that is paused over for this process; False if somebody else did."""
+        where = self._where(tables.runs, run_id=run.run_id, status="paused", heartbeat_at=run.heartbeat_at)
+        values = {"status": "running", "heartbeat_at": datetime.now(UTC), "host": host_name(), "pid": os.getpid()}
+        taken = update(tables.runs).where(*where).values(values).returning(tables.runs.c.run_id)
+        return len(self._connection.execute(taken).all()) == 1
 
     def save_items(self, run_id: str, items: Sequence[ItemRecord]) -> None:
         """Write the items of a run; those it has already stay as they are."""
@@ -125,11 +145,7 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows
         Returns:
             The ids of the runs closed, now ``crashed``.
         """
-        orphans = [
-            run.run_id
-            for run in self.runs(limit=1000, status="running")
-            if _is_orphan(run, datetime.now(UTC) - older_than)
-        ]
+        orphans = [run.run_id for run in self.runs(limit=1000, status="running") if is_gone(run, older_than)]
         for run_id in orphans:
             self.finish_run(run_id, "crashed", {"message": "its process is gone"})
         return orphans
@@ -144,6 +160,15 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows
         if status is not None:
             query = query.where(columns.status == status)
         return [_record(RunRecord, row) for row in self._connection.execute(query.limit(limit))]
+
+    def runs_in(self, statuses: Collection[str], limit: int = 200, since: datetime | None = None) -> list[RunRecord]:
+        """The latest runs in some states first, those that ended before ``since`` aside."""
+        columns = tables.runs.c
+        query = select(tables.runs).where(*self._where(tables.runs), columns.status.in_(list(statuses)))
+        if since is not None:
+            query = query.where(columns.finished_at >= since)
+        query = query.order_by(columns.started_at.desc(), columns.run_id).limit(limit)
+        return [_record(RunRecord, row) for row in self._connection.execute(query)]
 
     def find_run(self, name: str) -> RunRecord:
         """The run whose id begins so, or the ``latest``.
@@ -239,7 +264,9 @@ def _record(kind: type[Record], row: Row[Any]) -> Record:
     return kind(**{field.name: values[field.name] for field in fields(kind)})
 
 
-def _is_orphan(run: RunRecord, silent_since: datetime) -> bool:
+def is_gone(run: RunRecord, older_than: timedelta) -> bool:
+    """Whether a run's process is: gone from this host, or on another one and silent for longer than that."""
+    silent_since = datetime.now(UTC) - older_than
     if run.host not in (host_name(), socket.gethostname()):
         return run.heartbeat_at < silent_since
     return not is_alive(run.pid, born_by=run.heartbeat_at.timestamp())

@@ -14,6 +14,7 @@ import click
 from datasets import redaction
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from datasets.known_secrets import remember_environment
+from deployments.cli.approving import approve
 from deployments.cli.cataloguing import catalogue
 from deployments.cli.checking import check, quarantine, release
 from deployments.cli.inspecting import report, runs, show
@@ -44,12 +45,12 @@ def stillmotion() -> None:
     """Turn product photographs and video clips into publishable media.
 
     Exit status: 0 everything delivered, 1 something failed, 2 bad usage or not one readable input, 3 delivered except
-    items that were stopped or deferred, 130 interrupted.
+    items that were stopped or deferred, or paused for an approval, 130 interrupted.
     """
 
 
 COMMANDS = (
-    *(product, video, catalogue, demo, check, quarantine, release),
+    *(product, video, catalogue, demo, check, quarantine, release, approve),
     *(runs, show, report, spend, lineage, verify, rebuild, upkeep, keys, secrets, models),
 )
 for command in COMMANDS:

@@ -37,6 +37,13 @@ OPTIONS = (
     click.option("--tenant", default=None, help="Whose work this is."),
     click.option("--budget", type=click.FloatRange(min=0), default=None, help="Most that may be spent, in USD."),
     click.option(
+        "--approve",
+        type=click.Choice(["none", "spend"]),
+        default="none",
+        show_default=True,
+        help="spend: pause before the first paid call and ask a human.",
+    ),
+    click.option(
         "--quality",
         type=click.Choice(["economy", "balanced", "premium"]),
         default="balanced",
@@ -79,6 +86,7 @@ class Common:
     max_cost_usd: float | None = None
     max_latency_s: float | None = None
     prefer: str | None = None
+    approve: str = "none"
     restyle: dict[str, str | int] = field(default_factory=dict)
 
 
@@ -125,6 +133,7 @@ def read_common(values: dict[str, Any]) -> Common:
         max_cost_usd=values.get("max_cost"),
         max_latency_s=values.get("max_latency"),
         prefer=values.get("prefer"),
+        approve=values.get("approve", "none"),
         restyle=_restyle(values),
     )
 

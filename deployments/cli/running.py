@@ -12,6 +12,7 @@ from prefect.settings import temporary_settings
 from pydantic import ValidationError
 
 from datasets.errors import UsageError
+from datasets.settings import read_settings
 from deployments.cli.display import open_display
 from deployments.cli.options import Common
 from flows.opening import watched_by
@@ -119,6 +120,7 @@ def _shared(recipe: str, common: Common, command: str) -> dict[str, object]:
         "prefer": common.prefer,
         "keep": common.keep,
         "restyle": common.restyle,
+        "approve": common.approve,
         "command": command,
     }
 
@@ -129,6 +131,10 @@ def _watched(flow: Any, order: Order) -> RunSummary:
 
 def _final_state(flow: Any, order: Order) -> Any:
     with open_display() as display, watched_by(display), _without_heartbeat():
+        if isinstance(order, Order) and order.approve != "none":
+            from flows.resuming import begin_or_go_on
+
+            return begin_or_go_on(flow, order, read_settings())
         return flow(order, return_state=True)
 
 

@@ -2,9 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from datasets.money import dollars
 from flows.report import counted
 from flows.summary import ItemResult, RunSummary
+
+if TYPE_CHECKING:
+    from datasets.ledger import Approval
 
 HEADLINES = {
     "delivered": "everything delivered",
@@ -12,6 +17,7 @@ HEADLINES = {
     "failed": "something failed",
     "unreadable": "not one of the inputs could be read",
     "planned": "nothing was computed; this is what would be",
+    "paused": "paused before money is spent",
     "interrupted": "interrupted",
 }
 
@@ -30,6 +36,17 @@ def describe(summary: RunSummary) -> Iterator[str]:
     if summary.report:
         yield f"report: {short(Path(summary.report))}"
         yield f"run:    {summary.run_id}"
+    if summary.approval is not None:
+        yield from _how_to_approve(summary.run_id, summary.approval)
+
+
+def _how_to_approve(run_id: str, asked: "Approval") -> Iterator[str]:
+    """What a paused run asks for, and what a human says to it."""
+    amount = dollars(asked.asked_micro_usd, 2)
+    yield f"it asks for {counted(asked.purchases, 'purchase')} of {amount} USD at most; nothing was spent on them yet"
+    yield f"  stillmotion approve {run_id[:8]}             # yes; --budget USD: as many as that pays for"
+    yield f"  stillmotion approve {run_id[:8]} --reject    # no: nothing is bought"
+    yield "then the same command goes on with this run"
 
 
 def _kind(summary: RunSummary) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -47,7 +48,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def _note(ledger: Ledger, flow_run_id: UUID, status: str) -> None:
     with ledger.session("default") as session:
-        session.start_run(a_run(str(flow_run_id), flow_run_id=str(flow_run_id), status=status))
+        run = a_run(str(flow_run_id), flow_run_id=str(flow_run_id), status=status, heartbeat_at=datetime.now(UTC))
+        session.start_run(run)
 
 
 @pytest.mark.usefixtures("prefect_api")
