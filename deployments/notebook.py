@@ -66,6 +66,7 @@ def demo_photo(folder: str | Path = "demo-output") -> Path:
     return producing.demo_photo(Path(folder))
 
 
+START_S = 180.0  # longest wait for a server that starts; a cell has nobody else to start one
 _ours: list[ApiServer] = []  # the server that this process attached to, once it did
 
 
@@ -77,7 +78,7 @@ def _served() -> Iterator[None]:
         yield
         return
     server = attach_or_start(home)
-    wait_until_ready(server)
+    wait_until_ready(server, timeout_s=START_S)
     _ours[:] = [server]
     os.environ.update(environment(server))
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings

@@ -41,7 +41,7 @@ class Shown:
 def pictures_of(
     facts: Facts, stages: pl.DataFrame, outputs: pl.DataFrame, *, side: int, most: int = SHOWN
 ) -> list[Shown]:
-    """The source and then what was made, the most finished first, as far as the store still holds them.
+    """The source and then what was made, the most finished first; thumbnails where nothing larger was made.
 
     Args:
         facts: Whose store.
@@ -57,7 +57,8 @@ def _found(facts: Facts, stages: pl.DataFrame, outputs: pl.DataFrame, side: int)
     sources = stages.filter(pl.col("stage").is_in(SOURCES), pl.col("error_code").is_null())
     for fingerprint in sources["fingerprint"].head(1):
         yield from _shown("source", _stored(facts, fingerprint, ""), side)
-    for output in sorted(outputs.iter_rows(named=True), key=_place):
+    large = outputs.filter(pl.col("role") != "thumbnail")
+    for output in sorted((large if large.height else outputs).iter_rows(named=True), key=_place):
         stored = str(json.loads(output["extra"]).get("stored", ""))
         caption = f"{in_words(output['role'])}, {output['width']} × {output['height']}"
         yield from _shown(caption, _stored(facts, output["fingerprint"], stored), side)

@@ -16,7 +16,7 @@ from flows.report import UNSHOWABLE, environment
 
 ROWS = 12  # items of a run that are shown
 THUMB = 72  # px
-SIDE = 320  # px, of pictures side by side
+SIDE = 256  # px, of pictures side by side
 LEAST_FIRST = {"failed": 0, "stopped": 1, "held": 2, "deferred": 3, "rejected": 4}  # what needs somebody comes first
 
 
@@ -150,7 +150,7 @@ class RunView:
 
     def _row(self, row: dict[str, Any], stages: pl.DataFrame) -> dict[str, Any]:
         view, own = self.item(row["item"]), stages.filter(pl.col("item") == row["item"])
-        shown = view.show(side=THUMB).pictures
+        shown = pictures_of(self.facts, view.stages, view.outputs, side=THUMB, most=2)  # the source, and what it became
         return {
             "item": _plain(row["item"]), "status": row["status"] or "running", "picture": shown[-1] if shown else None,
             "stages": own.height, "seconds": own["seconds"].sum(), "files": view.outputs.height,
