@@ -54,6 +54,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 TEXTS = st.sampled_from([*HARD, "mon", "tue", "intake", "nothing", "\udcff".encode(errors="replace").decode()])
 NUMBERS = st.sampled_from([0, 1, 3, 0.25, 1.0, 2 / 3, 20.0, -1, 5 << 32, 2**40])
 TIMES = st.sampled_from([MONDAY, TUESDAY, MONDAY + timedelta(minutes=1), datetime(2030, 1, 1, tzinfo=UTC)])
+CLOSED = st.sampled_from(["both", "none", "left", "right"])
 BY_KIND: list[tuple[list[str], st.SearchStrategy[Any]]] = [
     (["run_id", "item", "stage", "model", "error_code"], TEXTS),
     (["position", "seconds", "peak_memory_bytes", "chunks"], NUMBERS),
@@ -70,7 +71,7 @@ def terms(draw: st.DrawFn) -> pl.Expr:
         "eq": column == value, "turned": pl.lit(value) == column, "ne": column != value, "lt": column < value,
         "ge": column >= value, "turned_gt": pl.lit(value) > column, "null": column.is_null(),
         "not_null": column.is_not_null(), "missing": column.eq_missing(value), "flag": C("cached"),
-        "between": column.is_between(value, draw(values), closed=draw(st.sampled_from(["both", "none", "left"]))),
+        "between": column.is_between(pl.lit(value), pl.lit(alike), closed=draw(CLOSED)),
         "in": column.is_in([value, alike]), "not_flag": ~C("cached"),
         "flag_is": C("cached") == draw(st.booleans()),
     }  # fmt: skip
