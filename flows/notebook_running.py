@@ -21,12 +21,15 @@ class _Beside(threading.Thread, Generic[Result]):
         self._work, self._context = work, copy_context()
         self.result: Result | None = None
         self.error: BaseException | None = None
+        self.ended = threading.Event()  # a join that is interrupted takes the thread for ended
 
     def run(self) -> None:
         try:
             self.result = self._context.run(self._work)
         except BaseException as error:  # raised again where it is waited for
             self.error = error
+        finally:
+            self.ended.set()
 
 
 def watched(work: Callable[[], Result], bar: Bar, surface: Surface | None = None) -> Result:
@@ -41,12 +44,11 @@ def watched(work: Callable[[], Result], bar: Bar, surface: Surface | None = None
     thread = _Beside(work)
     thread.start()
     try:
-        while thread.is_alive():
+        while not thread.ended.wait(DRAWN_EVERY_S):
             bar.draw(shown)
-            thread.join(DRAWN_EVERY_S)
     except KeyboardInterrupt:
         bar.interrupted.set()
-        thread.join()
+        thread.ended.wait()
         raise
     finally:
         bar.draw(shown, end="interrupted" if bar.interrupted.is_set() else None)

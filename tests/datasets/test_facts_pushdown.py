@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -25,6 +25,7 @@ from tests.datasets.made_ledger import MONDAY, TENANT, TUESDAY
 
 ROOT = Path(__file__).parents[2]
 C = pl.col
+Closed = Literal["both", "none", "left", "right"]
 HARD = ["shoe", "Shoe", "vase", "", "ünder", "a'b", "%", "_", "\\udcff", "日本"]
 
 
@@ -54,7 +55,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 TEXTS = st.sampled_from([*HARD, "mon", "tue", "intake", "nothing", "\udcff".encode(errors="replace").decode()])
 NUMBERS = st.sampled_from([0, 1, 3, 0.25, 1.0, 2 / 3, 20.0, -1, 5 << 32, 2**40])
 TIMES = st.sampled_from([MONDAY, TUESDAY, MONDAY + timedelta(minutes=1), datetime(2030, 1, 1, tzinfo=UTC)])
-CLOSED = st.sampled_from(["both", "none", "left", "right"])
+CLOSED: st.SearchStrategy[Closed] = st.sampled_from(["both", "none", "left", "right"])
 BY_KIND: list[tuple[list[str], st.SearchStrategy[Any]]] = [
     (["run_id", "item", "stage", "model", "error_code"], TEXTS),
     (["position", "seconds", "peak_memory_bytes", "chunks"], NUMBERS),
@@ -67,7 +68,7 @@ def terms(draw: st.DrawFn) -> pl.Expr:
     names, values = draw(st.sampled_from(BY_KIND))
     column, value = C(draw(st.sampled_from(names))), draw(values)
     alike = draw(values.filter(lambda other: type(other) is type(value)))
-    kinds = {
+    kinds: dict[str, pl.Expr] = {
         "eq": column == value, "turned": pl.lit(value) == column, "ne": column != value, "lt": column < value,
         "ge": column >= value, "turned_gt": pl.lit(value) > column, "null": column.is_null(),
         "not_null": column.is_not_null(), "missing": column.eq_missing(value), "flag": C("cached"),

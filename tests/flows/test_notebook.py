@@ -250,7 +250,7 @@ def test_in_a_kernel_the_bar_is_html_in_one_place(monkeypatch: pytest.MonkeyPatc
     surface.draw(0.25, "<b>shoe</b>")
     assert 'value="0.2500"' in told[0]["text/html"]
     assert "&lt;b&gt;shoe" in told[0]["text/html"]
-    kernel.get_ipython = lambda: types.SimpleNamespace()  # IPython in a terminal
+    kernel.get_ipython = types.SimpleNamespace  # IPython in a terminal
     assert isinstance(surface_here(), TextSurface)
 
 
