@@ -70,6 +70,10 @@ class StoredFrames:
         )  # fmt: skip
         return made
 
+    def __repr__(self) -> str:
+        extents = " × ".join(map(str, self.shape))
+        return f"{self.stage} of {self.item}: {self.plane} {extents} {self.spec.dtype}"
+
     def times(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """When every frame is shown and for how long, int64 (T,) each, in ticks of ``spec.attributes['time_base']``."""
         return FrameReader(self.place).times()

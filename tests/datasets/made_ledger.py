@@ -3,10 +3,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import text
 
 from datasets.ledger import Avoided, GateRecord, Ledger, RunRecord
 from datasets.ledger.lineage_rows import LineageRow
+from datasets.ledger.tables import stage_runs
 from datasets.ledger.transactions import transaction
 from tests.datasets.ledger_rows import a_run, a_stage, an_error, an_item, an_output
 from tests.datasets.spend_facts import ANSWER, Clock, key_of, wish, yours
@@ -85,15 +86,14 @@ def _buy(ledger: Ledger, tenant: str) -> None:
         spending.avoid(Avoided("tue", "shoe", key, "cache_hit", 40_000, {"purchase": key}))
 
 
-def add_stages(ledger: Ledger, tenant: str, run: str, count: int, *, first: int = 0) -> None:
-    """Many rows of stages of one run, written at once."""
-    from datasets.ledger.tables import stage_runs
-
-    base = a_stage(run_id=run).__dict__ | {"tenant_id": tenant}
+def add_stages(ledger: Ledger, tenant: str, run: str, count: int) -> None:
+    """Many rows of stages of one run, made by the database itself out of one."""
+    with ledger.session(tenant) as session:
+        session.record_stage(a_stage(f"{run}-0", run, item="item-0"))
+    columns = [column.name for column in stage_runs.columns]
+    made = {"stage_run_id": f"'{run}-' || n", "item": "'item-' || n % 1000", "seconds": "n % 7 + 0.5"}
+    values = ", ".join(made.get(name, name) for name in columns)
+    numbers = f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count - 1})"
+    rows = f"SELECT {values} FROM numbers, stage_runs WHERE stage_run_id = '{run}-0'"
     with transaction(ledger.engine, tenant) as connection:
-        for start in range(first, first + count, 10_000):
-            rows = [
-                base | {"stage_run_id": f"s{number}", "item": f"item-{number % 1000}", "seconds": number % 7 + 0.5}
-                for number in range(start, min(start + 10_000, first + count))
-            ]
-            connection.execute(insert(stage_runs), rows)
+        connection.execute(text(f"INSERT INTO stage_runs ({', '.join(columns)}) {numbers} {rows}"))
