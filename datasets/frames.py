@@ -120,7 +120,7 @@ def resize_frames(place: OutputPlace, spec: FrameSpec, frames: int) -> FrameSpec
         return spec
     with place.storage.serving(f"resize the frames of output {place.fingerprint[:12]}…"):
         for name, shape in spec.arrays.items():
-            _open_array(place, name, read_only=False).resize((frames, *shape[1:]))
+            open_array(place, name, read_only=False).resize((frames, *shape[1:]))
     return replace(spec, shape=(frames, *spec.shape[1:]))
 
 
@@ -241,13 +241,13 @@ def _read_part(arrays: dict[str, Any], place: OutputPlace, spec: FrameSpec, name
 def _array(place: OutputPlace, spec: FrameSpec, name: str, *, read_only: bool) -> Any:
     """One array of an output's pixels. Of object stores it is remembered: opening takes several requests."""
     if place.storage.is_local or not place.storage.is_shared:
-        return _open_array(place, name, read_only=read_only)
+        return open_array(place, name, read_only=read_only)
     return _remembered(place, (spec.shape, spec.dtype, spec.chunks), name, read_only, place.storage.access)
 
 
 @lru_cache(maxsize=64)
 def _remembered(place: OutputPlace, _layout: object, name: str, read_only: bool, _access: str) -> Any:
-    return _open_array(place, name, read_only=read_only)
+    return open_array(place, name, read_only=read_only)
 
 
 def _check_descriptions(place: OutputPlace, manifest: Manifest) -> None:
@@ -263,7 +263,7 @@ def _found_right(place: OutputPlace, descriptions: tuple[tuple[str, str], ...], 
     place.check_descriptions(Manifest(place.fingerprint, "", {}, descriptions=dict(descriptions)))
 
 
-def _open_array(place: OutputPlace, name: str, *, read_only: bool) -> Any:
+def open_array(place: OutputPlace, name: str, *, read_only: bool) -> Any:
     import zarr
 
     store = _zarr_store(place, read_only=read_only)
@@ -311,7 +311,7 @@ class FrameReader:
     def times(self) -> Times:
         """When every frame is shown and for how long, int64 (T,) each, in ticks of the time base."""
         with self._reading(None):
-            pts, durations = (_open_array(self.place, name, read_only=True)[:] for name in TIMES)
+            pts, durations = (open_array(self.place, name, read_only=True)[:] for name in TIMES)
         return pts, durations
 
     def read_planes(self, start: int, stop: int) -> Planes:

@@ -25,6 +25,7 @@ from deployments.cli.producing import demo, product, video
 from deployments.cli.retaining import retention
 from deployments.cli.secrets import secrets
 from deployments.cli.spending import spend
+from deployments.cli.stats import stats
 from deployments.cli.upkeep import upkeep
 from tasks.allocation import share_freed_memory
 
@@ -51,7 +52,7 @@ def stillmotion() -> None:
 
 COMMANDS = (
     *(product, video, catalogue, demo, check, quarantine, release, approve),
-    *(runs, show, report, spend, lineage, verify, rebuild, upkeep, keys, secrets, models),
+    *(runs, show, report, spend, stats, lineage, verify, rebuild, upkeep, keys, secrets, models),
 )
 for command in COMMANDS:
     stillmotion.add_command(command)

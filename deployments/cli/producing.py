@@ -54,7 +54,7 @@ def demo(**values: Any) -> int:
     """Make a cutout, a packshot, an enlarged picture and thumbnails of a real photograph, and a clip of it."""
     server = begin_server(dry_run=values["dry_run"])
     common = read_common(values | ({"out": "demo-output"} if values["out"] == "stillmotion-output" else {}))
-    photo = _demo_photo(Path(common.out))
+    photo = demo_photo(Path(common.out))
     summary = run((str(photo),), "complete", common, server)
     if summary.exit_status:
         show_summary(summary, common)
@@ -164,7 +164,7 @@ def command_line() -> str:
     return shlex.join(["stillmotion", *sys.argv[1:]])
 
 
-def _demo_photo(folder: Path) -> Path:
+def demo_photo(folder: Path) -> Path:
     """A photograph of a cup of coffee that comes with scikit-image, read from that package."""
     try:
         from skimage import data, io
