@@ -11,6 +11,7 @@ from torch import Tensor
 from model_blocks.xmem.propagator import open_xmem
 from model_blocks.xmem.settings import MemorySettings
 from model_blocks.xmem.state import XMemState
+from tasks.allocation import share_freed_memory
 from tests.model_blocks.parity_xmem import NAME
 
 HEIGHT, WIDTH = 64, 96
@@ -44,5 +45,6 @@ def main(weights: str, frames: int, settings: MemorySettings) -> dict[str, list[
 
 
 if __name__ == "__main__":
+    share_freed_memory()  # as the command does: else what was freed lies in the heap and counts
     given = MemorySettings(**json.loads(sys.argv[3]))
     sys.stdout.write(json.dumps(main(sys.argv[1], int(sys.argv[2]), given)))
