@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flows.retention import Removed
 
 DEAD = ("crashed", "interrupted")
-LATEST = 200  # of them that Prefect is asked about
+WAITING = ("paused", "scheduled", "late")
 MEGABYTE = 1_000_000
 ORPHAN_AFTER = timedelta(minutes=5)  # as for a run that begins: another host's silence
 WORDS = {
@@ -55,7 +55,7 @@ def _parts(place: Place, order: UpkeepOrder) -> dict[UpkeepPart, Callable[[], Pa
 
 
 def runs_closed(place: Place) -> Part:
-    """Runs whose process is gone, closed in the ledger and in Prefect."""
+    """Runs whose process is gone are closed, and ledger and Prefect brought in step where they may differ."""
     from flows.telling import tell_end, told_of
 
     tenant = place.settings.tenant
@@ -63,23 +63,24 @@ def runs_closed(place: Place) -> Part:
         crashed = session.close_orphans(ORPHAN_AFTER)
         for run_id in crashed:
             tell_end(session, run_id, told_of(place.ledger, tenant, run_id))
-    _close_in_prefect(place)
-    return Part("runs", (f"runs whose process is gone: {len(crashed)} closed",), {"closed": crashed})
+    changed = _in_step(place)
+    line = f"runs whose process is gone: {len(crashed)} closed; brought in step between ledger and Prefect: {changed}"
+    return Part("runs", (line,), {"closed": crashed, "in_step": changed})
 
 
-def _close_in_prefect(place: Place) -> None:
+def _in_step(place: Place) -> int:
+    """How many runs were changed on either side; Prefect is asked only where there are runs it may see otherwise."""
     with place.ledger.session(place.settings.tenant, read_only=True) as session:
-        dead = [run.flow_run_id for status in DEAD for run in session.runs(limit=LATEST, status=status)]
-    lost = [each for each in dead if each]
-    if not lost:
-        return
+        differing = [run for status in (*DEAD, *WAITING) for run in session.runs(limit=1, status=status)]
+    if not differing:
+        return 0
     place.connect()
     from prefect.context import SyncClientContext
 
-    from flows.orphans import close_flow_runs
+    from flows.run_states import agree
 
     with SyncClientContext.get_or_create() as context:
-        close_flow_runs(context.client, lost)
+        return len(agree(context.client, place.ledger, place.settings.tenant))
 
 
 def parts_swept(place: Place) -> Part:

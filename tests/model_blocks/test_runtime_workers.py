@@ -10,6 +10,7 @@ import pytest
 
 from datasets.ledger import Ledger, open_ledger
 from datasets.settings import Settings
+from datasets.storage import open_storage
 from datasets.thermal import Wanted
 from flows.tending import write_statistics
 from model_blocks import runtime
@@ -50,7 +51,8 @@ def has_hot(told: ShelfStatistics) -> bool:
 def test_a_killed_worker_comes_back_warm(tmp_path: Path) -> None:
     """The new process loads what is wanted hot by itself; what was only asked for waits until it is asked for."""
     orders = ModelOrders(ShelfRules(wanted={HOT.name: Wanted("hot")}), (HOT,))
-    with open_cluster(Settings(workers=1, storage_root=str(tmp_path))) as executor:
+    settings = Settings(workers=1, storage_root=str(tmp_path))
+    with open_cluster(settings, open_storage(settings.storage_root, settings.tenant)) as executor:
         give_orders(executor, orders)
         assert gather(executor) == []  # no worker was started for it
         ((_, first),) = executor.run(use, [USED])
