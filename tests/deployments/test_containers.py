@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # no stubs here
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+import yaml
+from jsonschema import Draft202012Validator
 from prefect.settings import Settings as PrefectSettings
 
 from datasets.known_secrets import SECRET_FIELD
