@@ -1,8 +1,8 @@
 """What a catalogue run costs on top of the array functions, per row that is as it was, and in Prefect and the ledger.
 
-Pictures are fixture photographs of about 1.2 megapixels behind a server on loopback. The flow and the bare loop take
-turns batch by batch being impossible (the flow overlaps its rows), so each is run several times and processor time is
-told besides the wall clock: a busy machine changes the second and not the first.
+Pictures are pieces of fixture photographs, of about a megapixel, behind a server on loopback. The flow has several
+rows under way, so it and the bare loop cannot take turns; processor time is told besides the clock's, which a busy
+machine changes less.
 """
 
 import os
@@ -27,7 +27,7 @@ from tasks.ops.resample import resize_image
 from tasks.thumbnails import ThumbnailsConfig
 from tests.benchmarks.bench_overhead import prefect_server
 from tests.flows.catalogue_shop import LARGEST, Shop, crop
-from tests.services.picture_server import serve
+from tests.services.picture_server import serve_apart
 
 GOAL = 1.15
 TASKS_GOAL = 100  # of Prefect, per 1,000 rows
@@ -53,7 +53,7 @@ def _ratio(folder: Path, rows: int, side: int) -> list[str]:
         f"{rows} pictures of {side} px: flow {rows / flow_s:.2f} rows/s, loop {rows / bare_s:.2f} rows/s",
         f"ratio {flow_s / bare_s:.3f} by the clock, {flow_cpu / bare_cpu:.3f} in processor time (goal {GOAL})",
         f"{1000 * tasks / rows:.0f} Prefect tasks per 1,000 rows (goal {TASKS_GOAL})",
-        f"{writes['commit'] / rows:.2f} transactions and {writes['statement'] / rows:.2f} statements that write, per row",
+        f"{writes['commit'] / rows:.2f} writing transactions and {writes['statement'] / rows:.2f} statements per row",
     ]
 
 
@@ -84,11 +84,11 @@ def _shop(folder: Path, rows: int, side: int) -> Iterator[tuple[Shop, Settings]]
     for number in range(rows):
         shop.products[f"P-{number:05}"] = f"p{number:05}.jpg"
         (shop.served / f"p{number:05}.jpg").write_bytes(crop(number, side=side))
-    with serve(shop.served) as server:
-        shop.base = f"http://{server.address}"
+    with serve_apart(shop.served) as address:
+        shop.base = f"http://{address}"
         shop.write()
         before = os.environ.get("STILLMOTION_FETCH_ALLOW")
-        os.environ["STILLMOTION_FETCH_ALLOW"] = server.address
+        os.environ["STILLMOTION_FETCH_ALLOW"] = address
         try:
             yield shop, read_settings(storage_root=str(folder / "store"))
         finally:
