@@ -14,6 +14,7 @@ from datasets.errors import UsageError
 DIGEST = re.compile(r"[0-9a-f]{64}")
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 READ_BLOCK = 1 << 20  # bytes
+AS_IS = frozenset({str, int, bool, type(None)})  # types whose values are canonical
 
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> str:
@@ -45,7 +46,17 @@ def canonical_json(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    if value is None or isinstance(value, bool | int | str):
+    if type(value) in AS_IS:  # nearly all of them: records hold thousands of values
+        return value
+    if isinstance(value, dict):
+        return {key if type(key) is str else _plain_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return _plain_other(value)
+
+
+def _plain_other(value: object) -> object:
+    if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return _plain_number(value)
@@ -53,8 +64,6 @@ def _plain(value: object) -> object:
         return f"{value.numerator}/{value.denominator}"
     if isinstance(value, Mapping):
         return {_plain_key(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
     raise UsageError(f"a fingerprint is made of plain JSON values, not of {type(value).__name__}")
 
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -266,6 +266,9 @@ class Storage:
     def list_tree(self, relative: str) -> dict[str, int]:
         """Size in bytes of every file below a folder, by its path inside it; empty if there is no such folder."""
         root = self.path(relative).rstrip("/") + "/"
+        if self.is_local:
+            with self.serving(f"list {relative}"):
+                return dict(_local_files(root, ""))
         try:
             with self.serving(f"list {relative}"):
                 found = self.filesystem.find(root, detail=True, **self._fresh)
@@ -296,6 +299,20 @@ class Storage:
                 yield path.rstrip("/").rsplit("/", 1)[-1]
         except (FileNotFoundError, NotADirectoryError):
             return
+
+
+def _local_files(root: str, inside: str) -> Iterator[tuple[str, int]]:
+    """Path inside a local folder, and size in bytes, of every file below it."""
+    try:
+        with os.scandir(root + inside) as found:
+            for entry in found:
+                if entry.is_dir():
+                    yield from _local_files(root, f"{inside}{entry.name}/")
+                else:
+                    with suppress(FileNotFoundError):  # gone since
+                        yield f"{inside}{entry.name}", entry.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return
 
 
 def write_atomically(target: Path, *data: bytes | memoryview, parts: Path | None = None, durable: bool = True) -> None:

@@ -12,6 +12,7 @@ from datasets.catalogue import Table, TableFacts, catalogue_roots, open_table
 from datasets.fetch.fetcher import open_fetcher
 from datasets.identity import digest_file
 from datasets.ledger import CatalogueRecord, NotesWriter, RunRecord
+from datasets.lineage.beside import FOLDER as RECORDS
 from datasets.lineage.outbox import draining
 from datasets.settings import Settings
 from datasets.storage import sweep_parts
@@ -108,7 +109,8 @@ def run_catalogue(order: CatalogueOrder, settings: Settings) -> CatalogueSummary
     with _opened(order, settings, survey, run_id_here(), progress) as (run, pictures):
         run.storage.sweep()
         sweep_parts(order.out_folder)
-        sweep_parts(order.out_folder / FOLDER)
+        for folder in (FOLDER, f"{FOLDER}/{RECORDS}"):
+            sweep_parts(order.out_folder / folder)
         record = begin_run(run, "catalogue", order, survey.recipes.main, ())
         set_run_budget(run, order)
         last = _last(run, order)

@@ -229,8 +229,10 @@ def _sqlite(address: URL, synchronous: Synchronous) -> Engine:
         options = connection.get_execution_options()
         reads = options.get(READ_ONLY, False)
         level = "FULL" if options.get(DURABLE, False) else synchronous  # cannot be changed once a transaction has begun
-        connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
-        connection.exec_driver_sql(f"PRAGMA query_only = {int(reads)}")
+        for pragma, value in (("synchronous", level), ("query_only", str(int(reads)))):
+            if connection.info.get(pragma) != value:  # the database's own connection keeps them
+                connection.exec_driver_sql(f"PRAGMA {pragma} = {value}")
+                connection.info[pragma] = value
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine

@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # before Prefect is imported: only tables are printed
 
 from tests.benchmarks import (
+    bench_catalogue,
     bench_engine,
     bench_fetch,
     bench_gates,
@@ -43,6 +44,7 @@ def main() -> None:
         ("What does a stage cost on top of its model?", bench_models.run),
         ("What do gates cost?", bench_gates.run),
         ("What does an unchanged picture behind a URL cost?", bench_fetch.run),
+        ("What does a catalogue cost on top of its array functions?", bench_catalogue.run),
         ("What do clips cost on top of codec and model?", bench_video.run),
     ]
     print(machine())

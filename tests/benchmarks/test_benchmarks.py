@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import (
+    bench_catalogue,
     bench_engine,
     bench_gates,
     bench_interpolation,
@@ -54,6 +55,13 @@ def test_the_overhead_table() -> None:
     shared("weights/realesr-general-x4v3.pth")
     lines = bench_overhead.run(photos=2, width=40, height=30, tasks=8)
     assert [line.split()[0] for line in lines] == ["2", "ratio", "ms", "1024x1024", "in", "two"]
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_catalogue_table() -> None:
+    lines = bench_catalogue.run(rows=3, side=96, unchanged=3)
+    assert [line.split()[1] for line in lines] == ["pictures", lines[1].split()[1], "Prefect", "writing", "ms"]
+    assert lines[2].startswith("667 Prefect tasks")  # two stages of one batch
 
 
 @pytest.mark.usefixtures("prefect_api")

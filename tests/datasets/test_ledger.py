@@ -17,10 +17,12 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from datasets.errors import NotFoundError, StorageUnavailableError, UsageError
 from datasets.ledger import Ledger, LedgerSession, open_ledger
+from datasets.ledger.catalogue_rows import CatalogueRows
 from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.model_rows import ModelRows
 from datasets.ledger.routing_rows import RoutingRows
+from datasets.ledger.run_sums import RunSums
 from datasets.ledger.tables import json_ready, tenant_tables
 from datasets.ledger.transactions import transaction
 from tests.datasets.ledger_rows import (
@@ -379,6 +381,7 @@ def filled(ledger: Ledger) -> Ledger:
     own_tests = {"leases", "purchases", "budgets", "avoided", "circuits", "secret_reads", "lineage_records", "outbox"}
     own_tests |= {"gate_results", "quarantine", "looks", "routing_decisions"}
     own_tests |= {"model_states", "model_processes", "model_events"}
+    own_tests |= {"catalogues", "catalogue_rows", "catalogue_changes"}
     assert {name for name, rows in rows_of(ledger, "anna").items() if not rows} == own_tests
     return ledger
 
@@ -389,6 +392,9 @@ def test_every_public_method_is_tried_by_a_stranger() -> None:
         *dir(GateRows),
         *dir(ModelRows),
         *dir(RoutingRows),
+        *dir(CatalogueRows),
+        *dir(RunSums),
+        "save_notes",
     }  # which have their own
     assert public == {*FOUND_NOTHING, *REFUSED, *CHANGED_NOTHING_OF_OTHERS}
 

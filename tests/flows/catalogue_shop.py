@@ -30,6 +30,7 @@ def crop(seed: int, *, side: int = LARGEST, version: int = 0) -> bytes:
     """A small photograph as JPEG, another one for every seed and version."""
     random = np.random.default_rng([seed, version])
     photo = _photographs()[seed % len(_photographs())]
+    side = min(side, *(extent - 1 for extent in photo.shape[:2]))
     height, width = int(random.integers(side // 2, side + 1)), int(random.integers(side // 2, side + 1))
     top, left = int(random.integers(0, photo.shape[0] - height)), int(random.integers(0, photo.shape[1] - width))
     picture = photo[top : top + height, left : left + width].astype(np.int16)

@@ -20,6 +20,7 @@ import pytest
 
 from datasets.ledger import open_ledger
 from tests.flows.catalogue_shop import Shop
+from tests.services.picture_server import serve_apart
 
 pytestmark = [pytest.mark.usefixtures("prefect_api"), pytest.mark.slow]
 
@@ -41,15 +42,9 @@ def pictures(tmp_path: Path) -> Iterator[tuple[Shop, str]]:
     for number in range(BROKEN - 1, ROWS, BROKEN):
         shop.break_picture(number)
     shop.products |= {f"TWIN-{number}": f"p{number:05}.jpg" for number in range(0, ROWS, 40)}
-    serving = subprocess.Popen(
-        [sys.executable, "-m", "tests.services.picture_server", str(shop.served)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert serving.stdout is not None
-    port = int(serving.stdout.readline())
-    shop.base = f"http://127.0.0.1:{port}"
-    yield shop, f"127.0.0.1:{port}"
-    serving.communicate("", timeout=30)
+    with serve_apart(shop.served) as address:
+        shop.base = f"http://{address}"
+        yield shop, address
 
 
 def command(shop: Shop, address: str, store: Path) -> "subprocess.Popen[str]":

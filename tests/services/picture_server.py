@@ -5,6 +5,8 @@ Run as a program it prints its port and serves until its standard input ends; ``
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -105,6 +107,23 @@ def serve(folder: Path) -> Iterator[PictureServer]:
     finally:
         http.shutdown()
         http.server_close()
+
+
+@contextmanager
+def serve_apart(folder: Path) -> Iterator[str]:
+    """The same in a process of its own; its host and port."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tests.services.picture_server", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    try:
+        yield f"127.0.0.1:{int(running.stdout.readline())}"
+    finally:
+        running.communicate("", timeout=30)
 
 
 if __name__ == "__main__":
