@@ -21,6 +21,7 @@ from deployments.cli.lineage import lineage, rebuild, verify
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
 from deployments.cli.secrets import secrets
+from deployments.cli.serving import limits, serve
 from deployments.cli.spending import spend
 from deployments.cli.upkeep import upkeep
 from tasks.allocation import share_freed_memory
@@ -48,7 +49,7 @@ def stillmotion() -> None:
 
 COMMANDS = (
     *(product, video, demo, check, quarantine, release),
-    *(runs, show, report, spend, lineage, verify, rebuild, upkeep, keys, secrets, models),
+    *(runs, show, report, spend, lineage, verify, rebuild, upkeep, serve, limits, keys, secrets, models),
 )
 for command in COMMANDS:
     stillmotion.add_command(command)
