@@ -1,7 +1,9 @@
 """``stillmotion serve``: Prefect server with UI, runner and Dask cluster of one machine, watched by one process."""
 
 import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +62,11 @@ class Serving:
         self._options, self._held, self._say = options, held, say
         self._scheduler_port = free_port(0)
         self.dashboard_port = free_port(options.dashboard_port)
-        self.parts = [self._server(), self._dask(), self._runner()]
+        self._address = Path(tempfile.mkdtemp(prefix="stillmotion-")) / "starter"  # a path of any length would not do
+        self._starters = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._starters.bind(str(self._address))
+        self._starters.listen()
+        self.parts = [self._server(), self._dask(), self._starter(), self._runner()]
 
     @property
     def server(self) -> ApiServer:
@@ -77,13 +83,13 @@ class Serving:
         Raises:
             ServeError: One ends or does not come up in time.
         """
-        server, dask, runner = self.parts
-        server.start()
-        dask.start()  # beside the server; the runner needs both
+        server, dask, starter, runner = self.parts
+        for part in (server, dask, starter):
+            part.start()
         self._wait(server)
         runner.start()
-        self._wait(dask)
-        self._wait(runner)
+        for part in (dask, starter, runner):
+            self._wait(part)
 
     def watch(self) -> None:
         """Look after the parts once: one that died is started again, and that is said.
@@ -107,6 +113,8 @@ class Serving:
         for part in reversed(self.parts):
             if not part.end():
                 self._say(f"the {part.name} did not end in {part.end_s:g} s and was killed")
+        self._starters.close()
+        shutil.rmtree(self._address.parent, ignore_errors=True)
 
     def kill(self) -> None:
         """End all parts at once."""
@@ -153,23 +161,40 @@ class Serving:
             ready_file(folder, "dask").exists,
         )
 
+    def _starter(self) -> Part:
+        folder = self._held.folder
+        return Part(
+            "starter",
+            "deployments.serve_starter",
+            [str(folder), str(self._options.file.absolute()), str(self._starters.fileno())],
+            self._run_environment(),
+            folder / "serve-runs.log",
+            ready_file(folder, "starter").exists,
+            (self._starters.fileno(),),
+            end_s=30.0,
+        )
+
     def _runner(self) -> Part:
         options, folder = self._options, self._held.folder
         return Part(
             "runner",
             "deployments.serve_runner",
-            [str(folder), str(options.file.absolute()), str(options.runs), repr(options.poll_s)],
-            os.environ
-            | environment(self._held.server)
-            | {
-                "STILLMOTION_DASK_ADDRESS": f"tcp://{HOST}:{self._scheduler_port}",
-                "STILLMOTION_DASK_SAME_MACHINE": "true",
-                "PREFECT_LOGGING_EXTRA_LOGGERS": "stillmotion",
-            },
+            [str(folder), str(options.file.absolute()), str(self._address), str(options.runs), repr(options.poll_s)],
+            self._run_environment(),
             folder / "serve-runner.log",
             ready_file(folder, "runner").exists,
             end_s=40.0,  # runs under way are told first, and may take half a minute
         )
+
+    def _run_environment(self) -> dict[str, str]:
+        """Of runs: they find the server and the cluster of this machine, and tell the UI what stages say."""
+        return {
+            **os.environ,
+            **environment(self._held.server),
+            "STILLMOTION_DASK_ADDRESS": f"tcp://{HOST}:{self._scheduler_port}",
+            "STILLMOTION_DASK_SAME_MACHINE": "true",
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "stillmotion",
+        }
 
 
 @contextmanager
@@ -182,7 +207,7 @@ def serving(options: ServeOptions, say: Say) -> Iterator[Serving]:
     """
     held = hold(options.home, options.port, say)
     try:
-        for name in ("dask", "runner"):
+        for name in ("dask", "starter", "runner"):
             ready_file(held.folder, name).unlink(missing_ok=True)
         served = Serving(options, held, say)
         try:

@@ -1,6 +1,6 @@
 """The runner of ``stillmotion serve``: registers the deployments of ``prefect.yaml`` and starts their runs.
 
-Run as ``python -m deployments.serve_runner FOLDER FILE RUNS POLL_S``.
+Run as ``python -m deployments.serve_runner FOLDER FILE STARTER RUNS POLL_S``.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from deployments.serve_child import end_with_parent, say_ready
 PREFETCH_S = 10.0  # scheduled runs get their process so long before their time, and start on it
 
 
-def main(folder: Path, file: Path, runs: int, poll_s: float) -> None:
+def main(folder: Path, file: Path, starter: Path, runs: int, poll_s: float) -> None:
     """Register, say so, and start runs until told to end.
 
     Args:
+        starter: Where the process listens that starts them.
         runs: How many may be under way together.
         poll_s: How often the server is asked for runs, in seconds.
     """
@@ -25,7 +26,9 @@ def main(folder: Path, file: Path, runs: int, poll_s: float) -> None:
     from prefect.client.orchestration import get_client
 
     from deployments import limits
+    from deployments.warm_start import start_through
 
+    start_through(starter)
     declared = read_deployments(file).deployments
     limits.check_names(declared)
     with get_client(sync_client=True) as client:
@@ -39,7 +42,13 @@ async def _serve(
 ) -> None:
     from prefect.runner import Runner
 
-    runner = Runner(
+    class EndingRunner(Runner):
+        """Prefect's own answer to SIGTERM leaves runs under way to their fate."""
+
+        def handle_sigterm(self, *_: Any) -> None:
+            asyncio.get_running_loop().create_task(self.astop())
+
+    runner = EndingRunner(
         name="stillmotion", query_seconds=poll_s, prefetch_seconds=PREFETCH_S, limit=runs, pause_on_shutdown=False
     )
     for deployment in deployments:
@@ -112,4 +121,4 @@ def _schedules(declared: Declared, switches: dict[str, bool]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
