@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import BinaryIO
 from datasets.errors import NotFoundError, OutputDamagedError
 from datasets.identity import READ_BLOCK, check_digest, digest_bytes, digest_file, digest_stream
 from datasets.storage import Storage
+from datasets.stored import facts_of, modified_at
+
+RENEW_AFTER_S = 1800.0  # half of the shortest time for which upkeep lets new things be
 
 
 def asset_path(digest: str) -> str:
@@ -20,9 +24,27 @@ def asset_path(digest: str) -> str:
 def put_asset(storage: Storage, data: bytes) -> str:
     """Keep some bytes and return their digest. Bytes that are there already are not written again."""
     digest = digest_bytes(data)
-    if storage.size(asset_path(digest)) != len(data):
+    if not _asked_for(storage, digest, len(data)):
         storage.write_bytes(asset_path(digest), data)
     return digest
+
+
+def _asked_for(storage: Storage, digest: str, size: int) -> bool:
+    """Whether the bytes are there and stay: what somebody begins to use counts as new, so that upkeep lets it be.
+
+    False also of old ones in an object store: their time changes only when they are written again.
+    """
+    facts = facts_of(storage, asset_path(digest))
+    if facts is None or int(facts["size"]) != size:
+        return False
+    path = storage.local_path(asset_path(digest))
+    if path is None:
+        return modified_at(facts) > time.time() - RENEW_AFTER_S
+    try:
+        os.utime(path)
+    except FileNotFoundError:  # upkeep put it aside this moment
+        return False
+    return True
 
 
 def has_asset(storage: Storage, digest: str) -> bool:
@@ -52,7 +74,7 @@ def put_asset_file(storage: Storage, file: Path) -> str:
         StorageUnavailableError: The storage did not take the bytes.
     """
     digest = digest_file(file)
-    if storage.size(asset_path(digest)) == file.stat().st_size:
+    if _asked_for(storage, digest, file.stat().st_size):
         return digest
     with storage.temporary_file() as part:
         with storage.serving(f"keep a copy of {file.name}"), file.open("rb") as source, part.open("wb") as target:

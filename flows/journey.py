@@ -11,11 +11,11 @@ from datasets.assets import asset_path, copy_asset
 from datasets.errors import OutputDamagedError, OutputIncompleteError, PipelineError, StorageUnavailableError
 from datasets.identity import digest_file
 from datasets.ledger import ErrorRecord, OutputRecord
-from datasets.outputs import OutputPlace, StoredFile
+from datasets.outputs import OutputPlace, StoredFile, read_manifest
 from datasets.storage import part_name
 from flows.fallback import hand_over, taken_over
 from flows.journey_state import Journey
-from flows.provenance import keep_recipe_files, put_beside, record_deliveries
+from flows.provenance import chain_to, keep_recipe_files, put_beside, record_deliveries
 from flows.recipes import Step
 from flows.signing import signed
 from flows.summary import Delivered, ItemResult, Reason
@@ -35,7 +35,7 @@ def repaired(begin: Callable[[], Journey], travel: Callable[[Journey], ItemResul
         try:
             return travel(journey)
         except DAMAGED as error:
-            forget(error)
+            forget(error, journey)
             current_run().progress.again(journey.item, len(journey.stages))
     return failed(journey, Reason.of_error(_storage_error(journey.item)))
 
@@ -75,13 +75,27 @@ def tell_circuit(error: Exception) -> None:
         run.service.circuit.failed_here(run.service.adapter.declaration.name)
 
 
-def forget(error: OutputDamagedError | OutputIncompleteError) -> None:
-    """Remove the damaged thing from the store, so that the next way through finds it missing and makes it again."""
+def forget(error: OutputDamagedError | OutputIncompleteError, journey: Journey) -> None:
+    """Remove the damaged thing from the store, so that the next way through finds it missing and makes it again.
+
+    So do those before it whose pixels were let go of: else every way through would only meet the next of them.
+    """
     run = current_run()
     if "digest" in error.facts:
         run.storage.remove_tree(asset_path(str(error.facts["digest"])))
     if "fingerprint" in error.facts:
-        discard(str(error.facts["fingerprint"]))
+        damaged = str(error.facts["fingerprint"])
+        discard(damaged)
+        for key in chain_to(damaged, journey.keys()):
+            if key.fingerprint != damaged and _has_no_pixels(OutputPlace(run.storage, key.fingerprint)):
+                discard(key.fingerprint)
+
+
+def _has_no_pixels(place: OutputPlace) -> bool:
+    try:
+        return read_manifest(place).frames is None
+    except OutputIncompleteError:
+        return False
 
 
 def discard(fingerprint: str) -> None:

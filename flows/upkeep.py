@@ -56,14 +56,6 @@ class Part:
         return {"part": self.name, "status": "failed" if self.failed else "done", "error": self.failed} | self.facts
 
 
-def upkeep(place: Place) -> Iterator[Part]:
-    """All parts, one after the other; one that fails does not keep the next from being done."""
-    yield _guarded("sweep", lambda: sweep(place))
-    yield _guarded("drain", lambda: drained(place))
-    yield _guarded("look-up", lambda: looked_up(place))
-    yield _guarded("due", lambda: due(place))
-
-
 def sweep(place: Place) -> Part:
     """Purchases whose process is gone: what it had sent becomes unknown, what it had not is released."""
     with place.ledger.spending(place.settings.tenant) as session:
@@ -162,8 +154,8 @@ def _warning(warning: DueWarning) -> dict[str, Any]:
     return asdict(warning) | {"due_at": warning.due_at.isoformat()}
 
 
-def _guarded(name: str, work: Callable[[], Part]) -> Part:
-    """The part, or why it failed."""
+def guarded(name: str, work: Callable[[], Part]) -> Part:
+    """The part, or why it failed: one that fails does not keep the next from being done."""
     try:
         with _translated():
             return work()

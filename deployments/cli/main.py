@@ -20,6 +20,7 @@ from deployments.cli.keys import keys
 from deployments.cli.lineage import lineage, rebuild, verify
 from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
+from deployments.cli.retaining import retention
 from deployments.cli.secrets import secrets
 from deployments.cli.serving import limits, serve
 from deployments.cli.spending import spend
@@ -53,6 +54,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     stillmotion.add_command(command)
+upkeep.add_command(retention)
 
 
 def entry() -> None:

@@ -14,6 +14,7 @@ from deployments.cli.inspecting import json_option, open_for_reading, print_docu
 if TYPE_CHECKING:
     from flows.reconciling import Entry, Reconciliation
     from flows.upkeep import Part, Place
+    from flows.upkeep_order import UpkeepOrder
 
 DIFFERENT = 3  # exit status of a list that does not agree, of outcomes that stay open, of credentials that are due
 
@@ -24,17 +25,30 @@ def upkeep() -> None:
 
 
 @upkeep.command("run")
+@click.option(
+    "--retention", is_flag=True, help="Also remove what nothing holds on to; see `stillmotion upkeep retention`."
+)
+@click.option("--export", type=click.Path(path_type=Path), default=None, help="A provider's usage export to compare.")
 @tenant_option
 @json_option
-def run_upkeep(tenant: str | None, as_json: bool) -> int:
-    """Do all parts: sweep, drain, look-up, due. One that fails does not stop the others.
+def run_upkeep(retention: bool, export: Path | None, tenant: str | None, as_json: bool) -> int:
+    """Do all parts, one after the other. One that fails does not stop the others.
 
-    Sweep finds purchases of processes that are gone; drain tells waiting events; look-up asks what may have been
-    charged; due warns of credentials. Exit status 1 if a part failed.
+    runs closes those whose process is gone; parts removes half-written files; sweep finds purchases of processes that
+    are gone; drain tells waiting events; look-up asks what may have been charged; reconcile compares an export; due
+    warns of credentials; models cools those whose time is over. Exit status 1 if a part failed.
     """
-    from flows.upkeep import upkeep as parts
+    from flows.upkeep_order import UpkeepOrder, UpkeepPart
 
-    done = list(parts(_place(tenant)))
+    parts = tuple(part for part in UpkeepPart if retention or part is not UpkeepPart.RETENTION)
+    return do_parts(UpkeepOrder(parts=parts, usage_export=None if export is None else str(export)), tenant, as_json)
+
+
+def do_parts(order: "UpkeepOrder", tenant: str | None, as_json: bool) -> int:
+    """Do the parts of an order and print what came of them. Exit status 1 if one failed."""
+    from flows.upkeep_parts import done_parts
+
+    done = list(done_parts(_place(tenant), order))
     failed = any(part.failed for part in done)
     document = {"status": "failed" if failed else "done", "parts": [part.document for part in done]}
     print_document(document, as_json, lambda: _part_lines(done))

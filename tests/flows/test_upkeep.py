@@ -25,7 +25,9 @@ from flows.opening import open_books
 from flows.reconciling import Coverage, apply, compare
 from flows.services import open_service
 from flows.unknowns import find_open, look_up_all, resolve_as_seen
-from flows.upkeep import Part, Place, upkeep
+from flows.upkeep import Part, Place
+from flows.upkeep_order import UpkeepOrder, UpkeepPart
+from flows.upkeep_parts import done_parts
 from tests.datasets.spend_facts import die, wish, yours
 from tests.datasets.test_lineage_outbox import RUN, closed_port
 from tests.datasets.vaults import new_tenant, new_value
@@ -305,7 +307,7 @@ def test_what_is_no_export_is_refused(tmp_path: Path, name: str, content: str, f
 
 def parts(shop: Shop, connect: Any = lambda: None, **changes: Any) -> dict[str, Part]:
     place = Place(read_settings(**changes), shop.storage, shop.ledger, connect)
-    return {part.name: part for part in upkeep(place)}
+    return {part.name: part for part in done_parts(place, UpkeepOrder())}
 
 
 @pytest.mark.usefixtures("prefect_api")
@@ -315,7 +317,7 @@ def test_all_parts_are_done(shop: Shop, tmp_path: Path) -> None:
         never = yours(session.claim(wish("never", adapter="paid-test")))
     die(shop.ledger, shop.tenant, never.purchase_key)
     done = parts(shop, place_service=str(described(tmp_path, shop.service)))
-    assert {name: part.failed for name, part in done.items()} == dict.fromkeys(("sweep", "drain", "look-up", "due"))
+    assert {name: part.failed for name, part in done.items()} == dict.fromkeys(UpkeepPart)
     assert done["sweep"].facts == {"unknown": 0, "released": 1}
     assert [one["became"] for one in done["look-up"].facts["purchases"]] == ["charged"]
     assert (shop.now(lost).state, shop.now(never).state) == ("settled", "failed_free")
@@ -331,7 +333,7 @@ def test_a_part_that_fails_does_not_stop_the_others(shop: Shop, tmp_path: Path) 
 
     with closed_port() as away:
         done = parts(shop, no_server, place_service=str(described(tmp_path, shop.service)), lineage_url=away)
-    assert [name for name, part in done.items() if part.failed] == ["drain", "look-up", "due"]
+    assert [name for name, part in done.items() if part.failed] == ["drain", "look-up", "due", "retention"]
     assert (done["sweep"].failed, shop.now(lost).state) == (None, "unknown")
 
 
