@@ -7,6 +7,8 @@
     │   ├── WorkerLostError              worker_lost
     │   ├── SinkAwayError                lineage_sink_away     datasets/lineage/sinks.py
     │   ├── EventRefusedError            lineage_event_refused
+    │   ├── FetchFailedError             fetch_failed          datasets/fetch/fetch_errors.py
+    │   ├── FetchTooSlowError            fetch_too_slow
     │   └── WeightsUnreachableError      weights_unreachable   model_blocks/weight_errors.py
     ├── PermanentError               the same call will fail again
     │   ├── SettingsError                settings
@@ -25,6 +27,12 @@
     │   │   └── UsageExportError             usage_export      datasets/ledger/usage_export.py
     │   ├── RecipeError                  recipe
     │   ├── NotFoundError                not_found
+    │   ├── FetchError                   fetch                 datasets/fetch/fetch_errors.py
+    │   │   ├── FetchRefusedError            fetch_refused
+    │   │   ├── FetchNotFoundError           fetch_not_found
+    │   │   ├── FetchDeniedError             fetch_denied
+    │   │   ├── FetchTooLargeError           fetch_too_large
+    │   │   └── FetchNotAnImageError         fetch_not_an_image
     │   ├── PurchaseStateError           purchase_state        datasets/ledger/purchases.py
     │   ├── PurchaseLostError            purchase_lost
     │   ├── UnreadableError              unreadable            tasks/intake.py
@@ -67,6 +75,9 @@
     │   │   ├── AdapterOutputError           adapter_output
     │   │   ├── AdapterAwayError             adapter_away
     │   │   └── AdapterRefusedError          adapter_refused
+    │   ├── TableUnreadableError         table_unreadable      datasets/catalogue/records.py
+    │   ├── TableChangedError            table_changed
+    │   ├── ImagePathError               image_path_outside    datasets/catalogue/local_images.py
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
     │   ├── ServeError                   serve                 deployments/serve.py

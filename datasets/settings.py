@@ -69,6 +69,17 @@ class Settings(BaseSettings):
     max_megapixels: float = Field(default=120.0, gt=0, description="Largest photograph, in millions of pixels.")
     min_side: int = Field(default=1, ge=1, description="Smallest accepted width or height, in pixels.")
     read_timeout_s: float = Field(default=30.0, gt=0, description="Longest time to decode one photograph, in seconds.")
+    fetch_allow: str = Field(
+        default="",
+        description="Own image servers, as host:port,host:port: reached also over http and on private addresses.",
+    )
+    fetch_max_mb: int = Field(default=64, ge=1, le=1024, description="Largest picture fetched by URL, in MiB.")
+    fetch_timeout_s: float = Field(default=60.0, gt=0, description="Longest time to fetch one picture, in seconds.")
+    fetch_per_host: int = Field(default=8, ge=1, le=64, description="Requests that one host gets at once.")
+    fetch_interval_s: float = Field(default=0.0, ge=0, description="Pause between requests to one host, in seconds.")
+    fetch_media: str = Field(
+        default="image/", min_length=1, description="Accepted beginnings of a fetched picture's media type, by commas."
+    )
     lease_s: float = Field(default=15.0, ge=1, description="How long a silent holder keeps an output to itself.")
     lineage_url: str = Field(
         default="",
@@ -98,6 +109,11 @@ class Settings(BaseSettings):
     )
     routing: Path | None = Field(
         default=None, description="JSON file with this tenant's rules for the choice of models."
+    )
+    catalogue_roots: str = Field(
+        default="",
+        description="Folders that paths in product tables may lead into, separated as in PATH; empty: the parent of "
+        "each table's folder.",
     )
     chunk_retries: int = Field(default=3, ge=0, le=20, description="How often a chunk is tried again when it may help.")
 

@@ -16,7 +16,7 @@ from tasks.faces import FacesConfig, faces
 from tasks.gate_config import GateConfig
 from tasks.grade import GradeConfig, prepare_grade
 from tasks.inpaint import InpaintPhotoConfig, inpaint_photo
-from tasks.intake import intake
+from tasks.intake import intake, intake_asset
 from tasks.local import LocalStage, local_stage
 from tasks.own_stage import OwnStage, OwnStageConfig
 from tasks.place_config import PlaceConfig
@@ -33,8 +33,9 @@ LOCAL = (UpscaleConfig, GradeConfig, OwnStageConfig)
 class _Journey(Journey):
     """The way of one photograph: a small graph of pictures."""
 
-    def __init__(self, item: str, source: str, recipe: Recipe, out: Path) -> None:
+    def __init__(self, item: str, source: str, recipe: Recipe, out: Path, kept: str | None = None) -> None:
         super().__init__(item, source, recipe, out, stages_of(recipe), INTAKE)
+        self.kept = kept
         self.pictures: dict[str, Picture] = {}
         self._gated = any(isinstance(step.config, GateConfig) for step in recipe.steps)
 
@@ -47,8 +48,12 @@ class _Journey(Journey):
             warm_up()  # only now: a run that finds everything in the store has no gate to evaluate
 
 
-def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResult:
+def process_item(item: str, source: str, recipe: Recipe, out: Path, *, kept: str | None = None) -> ItemResult:
     """Take one photograph through a recipe. Stored bytes that turn out to be damaged on the way are made again.
+
+    Args:
+        source: Its path, or where it came from if it is kept as an asset.
+        kept: That asset's digest.
 
     Returns:
         What became of it; errors become reasons and are kept in the ledger.
@@ -58,12 +63,13 @@ def process_item(item: str, source: str, recipe: Recipe, out: Path) -> ItemResul
         assert isinstance(journey, _Journey)
         return guarded(journey, lambda: _travel(journey))
 
-    return with_fallbacks(item, lambda: repaired(lambda: _Journey(item, source, recipe, out), travel))
+    return with_fallbacks(item, lambda: repaired(lambda: _Journey(item, source, recipe, out, kept), travel))
 
 
 def _travel(journey: _Journey) -> None:
     """All steps, one after the other."""
-    journey.keep(INTAKE, intake(journey.item, journey.source))
+    kept = journey.kept
+    journey.keep(INTAKE, intake_asset(journey.item, kept) if kept else intake(journey.item, journey.source))
     choose_for_size(_long_side(journey))
     for group in grouped(journey.recipe):
         journey.at = group[-1].config.stage_name

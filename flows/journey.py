@@ -19,6 +19,7 @@ from flows.provenance import chain_to, keep_recipe_files, put_beside, record_del
 from flows.recipes import Step
 from flows.signing import signed
 from flows.summary import Delivered, ItemResult, Reason
+from tasks.batch_stages import books_of_item
 from tasks.context import RunStoppedError, current_run
 from tasks.encoding import Published
 from tasks.ends import NotDeliveredError
@@ -139,7 +140,7 @@ def deliver(journey: Journey, step: Step, files: Sequence[Published]) -> None:
         put.append(Delivered(path, final))
     journey.delivered.extend(put)
     kept = keep_recipe_files(run.storage, journey.stage_configs)
-    with run.ledger.session(run.storage.tenant) as session:
+    with books_of_item() as session:
         for delivered in put:
             session.record_output(_output_record(run.run_id, journey.item, delivered))
         records = record_deliveries(session, journey, step, put, kept)
@@ -203,7 +204,7 @@ def failed(journey: Journey, reason: Reason) -> ItemResult:
         facts=reason.facts,
         at=datetime.now(UTC),
     )
-    with run.ledger.session(run.storage.tenant) as session:
+    with books_of_item() as session:
         session.record_error(error)
     run.progress.dropped(journey.item, journey.expected - len(journey.stages))
     return result(journey, "failed", reason, failed_at=journey.at)

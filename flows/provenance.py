@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.assets import put_asset
 from datasets.errors import NotFoundError, StorageUnavailableError
-from datasets.ledger import LedgerSession
+from datasets.ledger import ItemNotes, LedgerSession
 from datasets.ledger.lineage_rows import LineageRow
 from datasets.lineage.beside import write_record
 from datasets.lineage.environment import environment
@@ -40,7 +40,7 @@ ORDERED = ("models", "purpose")  # of an order: what decides the result beside t
 
 
 def record_deliveries(
-    session: LedgerSession, journey: Journey, step: Step, delivered: Sequence[Delivered], files: dict[str, str]
+    session: LedgerSession | ItemNotes, journey: Journey, step: Step, delivered: Sequence[Delivered], files: dict[str, str]
 ) -> list[LineageRow]:
     """Write where delivered files came from into the ledger.
 
@@ -80,8 +80,8 @@ def record_deliveries(
                 _models(chain, run.purpose),
             ),
         )
-        rows.append(session.record_lineage(_row(run.run_id, each, record, now)))
-    return rows
+        rows.append(_row(run.run_id, each, record, now))
+    return session.record_lineages(rows)
 
 
 def put_beside(delivered: Sequence[Delivered], rows: Sequence[LineageRow]) -> None:

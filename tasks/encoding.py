@@ -1,11 +1,13 @@
 """What publish and thumbnails share: encoding on a worker, and the record of a published file."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version as installed_version
 
 ENCODERS = ("pillow", "opencv-python-headless", "numpy")
 
 
+@cache
 def encoder_versions() -> dict[str, str]:
     """Versions of the libraries that decide the encoded bytes."""
     return {name: installed_version(name) for name in ENCODERS}

@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -87,19 +88,35 @@ def read_source(path: Path, max_bytes: int) -> bytes:
         raise UnreadableError(f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
 
 
+@cache
+def decoder_versions() -> dict[str, str]:
+    """Versions of the libraries that decide the decoded pixels."""
+    return {name: installed_version(name) for name in DECODERS}
+
+
 @stage_task("intake")
 def intake(item: str, path: str) -> StageOutcome:
     """Read one photograph. Its identity is its content: the path and the name decide nothing."""
     run = current_run()
+    data = read_source(Path(path), photo_limits(run.settings).max_bytes)
+    return _take_in(item, digest_bytes(data) if run.dry else put_asset(run.storage, data))
+
+
+@stage_task("intake")
+def intake_asset(item: str, asset: str) -> StageOutcome:
+    """The same for a photograph whose bytes are kept already."""
+    return _take_in(item, asset)
+
+
+def _take_in(item: str, asset: str) -> StageOutcome:
+    run = current_run()
     limits = photo_limits(run.settings)
-    data = read_source(Path(path), limits.max_bytes)
-    asset = digest_bytes(data) if run.dry else put_asset(run.storage, data)
     key = StageKey(
         stage="intake",
         version=VERSION,
         parameters={},
         inputs=(("asset", asset),),
-        libraries={name: installed_version(name) for name in DECODERS},
+        libraries=decoder_versions(),
     )
 
     def compute(place: OutputPlace) -> StageWork:

@@ -1,4 +1,5 @@
 """How a stage becomes a Prefect task: one run per item, named after both, shown as Cached when nothing was computed.
+In a batch of items there is one run per stage and batch (``tasks/batch_stages.py``).
 
 The store is the truth about what is cached, so Prefect keeps no results of its own: a stage that finds its output
 there ends in the state ``Cached`` with the fingerprint as its cache key.
@@ -14,6 +15,7 @@ from prefect.client.schemas.objects import State, StateDetails
 from prefect.states import Completed
 
 from datasets.redaction import scrubbing
+from tasks.batch_stages import batch_of_item
 from tasks.context import current_run
 from tasks.ends import NotDeliveredError
 from tasks.stage import StageOutcome
@@ -43,6 +45,9 @@ def stage_task(name: str) -> Callable[[Stage[Parameters]], Stage[Parameters]]:
         def call(item: str, *args: Parameters.args, **kwargs: Parameters.kwargs) -> StageOutcome:
             if current_run().dry:
                 return stage(item, *args, **kwargs)
+            batch = batch_of_item()
+            if batch is not None:
+                return batch.pass_through(name, lambda: stage(item, *args, **kwargs))
             result = prefect_task(item, *args, **kwargs)
             value = value_of(result) if isinstance(result, State) else result
             if isinstance(value, NotDeliveredError):

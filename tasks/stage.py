@@ -19,6 +19,7 @@ from datasets.ledger import Lease, StageRecord
 from datasets.notices import Notice
 from datasets.outputs import FramesEntry, Manifest, OutputPlace, StoredFile, clear_damage, find_output
 from model_blocks.choice import ModelRef
+from tasks.batch_stages import batched, books_of_item, task_run_of_item
 from tasks.context import RunContext, current_run
 from tasks.ends import NotDeliveredError
 from tasks.executor import peak_memory_bytes
@@ -165,7 +166,8 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     run.refuse_if_stopping()
     begun, started_at = run.began.pop((item, place.fingerprint), (time.perf_counter(), datetime.now(UTC)))
     run.progress.started(item, key.label)
-    LOG.info("%s: %s begins", item, key.label)
+    level = logging.DEBUG if batched() else logging.INFO  # a catalogue's lines are its batches
+    LOG.log(level, "%s: %s begins", item, key.label)
     try:
         with blaming([model.name for model in key.all_models]):
             manifest, work = _obtain(run, place, key, compute)
@@ -181,7 +183,7 @@ def run_stage(item: str, key: StageKey, source: Picture | None, compute: Compute
     outcome = _outcome(item, key, source, manifest, work, time.perf_counter() - begun)
     record_stage(run, outcome, key, started_at)
     how = "was in the store" if outcome.cached else f"took {outcome.seconds:.2f} s for {outcome.chunks} chunks"
-    LOG.info("%s: %s %s", item, key.label, how)
+    LOG.log(level, "%s: %s %s", item, key.label, how)
     run.progress.finished(item, key.label, seconds=outcome.seconds, cached=outcome.cached, skipped=None)
     return outcome
 
@@ -308,7 +310,7 @@ def record_stage(run: RunContext, outcome: StageOutcome, key: StageKey | None, s
     """Write what a stage came to into the ledger, with the edges of its lineage."""
     record = _record(run, outcome.item, outcome.stage, outcome.picture.fingerprint, outcome.seconds, started_at)
     devices = {model.device for model in outcome.models}
-    with run.ledger.session(run.storage.tenant) as session:
+    with books_of_item() as session:
         session.record_stage(
             replace(
                 record,
@@ -320,7 +322,7 @@ def record_stage(run: RunContext, outcome: StageOutcome, key: StageKey | None, s
                 skipped=outcome.skipped,
             )
         )
-        if key is not None and not outcome.cached:
+        if key is not None and (not outcome.cached or batched()):  # a killed batch may not have come to write them
             for digest, inputs in key.edges:
                 session.record_inputs(digest, inputs)
 
@@ -330,7 +332,7 @@ def _record_failure(
 ) -> None:
     record = _record(run, item, key.label, key.fingerprint, seconds, started_at)
     device = "cuda" if any(model.device == "cuda" for model in key.all_models) else "cpu"
-    with run.ledger.session(run.storage.tenant) as session:
+    with books_of_item() as session:
         session.record_stage(replace(record, model=model_label(key.all_models), device=device, error_code=error.code))
 
 
@@ -356,6 +358,8 @@ def _record(run: RunContext, item: str, stage: str, digest: str, seconds: float,
 
 
 def _task_run_id() -> str | None:
+    if batched():
+        return task_run_of_item()
     from prefect.context import TaskRunContext
 
     context = TaskRunContext.get()

@@ -4,8 +4,10 @@ from datasets.ledger.avoided import Avoided, AvoidedRecord
 from datasets.ledger.beats import RunHeart
 from datasets.ledger.breaker import Allowed, Breaker, CircuitLimits, OpenUntil
 from datasets.ledger.budgets import EVERY_MONTH, Budget, month_scope, run_scope
+from datasets.ledger.catalogue_rows import CatalogueChange, CatalogueRecord, CatalogueState, CatalogueTouch
 from datasets.ledger.engine import Ledger, open_ledger
 from datasets.ledger.gate_rows import GateRecord, QuarantineRecord
+from datasets.ledger.item_notes import ItemNotes, NotesWriter
 from datasets.ledger.leases import Lease
 from datasets.ledger.looks import Look
 from datasets.ledger.model_circuits import ModelCircuit, ModelCircuitLimits
@@ -45,6 +47,10 @@ __all__ = [
     "Breaker",
     "Budget",
     "Busy",
+    "CatalogueChange",
+    "CatalogueRecord",
+    "CatalogueState",
+    "CatalogueTouch",
     "Charged",
     "ChosenModel",
     "CircuitLimits",
@@ -53,6 +59,7 @@ __all__ = [
     "ErrorRecord",
     "GateRecord",
     "Held",
+    "ItemNotes",
     "ItemRecord",
     "Lease",
     "Ledger",
@@ -65,6 +72,7 @@ __all__ = [
     "ModelState",
     "ModelTimes",
     "NotCharged",
+    "NotesWriter",
     "OpenUntil",
     "OutputRecord",
     "OverBudget",

@@ -63,6 +63,14 @@ class LineageRows:
         (found,) = [each for each in self.lineage_of(row.sha256) if each.core == row.core]
         return found
 
+    def record_lineages(self, rows: Sequence[LineageRow]) -> list[LineageRow]:
+        """The same for several files, in order."""
+        return [self.record_lineage(row) for row in rows]
+
+    def lineages_of(self, digests: Sequence[str]) -> list[LineageRow]:
+        """The records of files with any of these digests."""
+        return self._lineage(tables.lineage_records.c.sha256.in_(list(digests)))
+
     def lineage_of(self, sha256: str) -> list[LineageRow]:
         """The records of files with this digest, the latest first."""
         return self._lineage(tables.lineage_records.c.sha256 == sha256)

@@ -10,21 +10,23 @@ from sqlalchemy import Connection, Row, Select, Table, func, insert, select, upd
 
 from datasets.errors import NotFoundError, UsageError
 from datasets.ledger import tables
+from datasets.ledger.catalogue_rows import CatalogueRows
 from datasets.ledger.gate_rows import GateRows
+from datasets.ledger.item_notes import ItemNotes
 from datasets.ledger.lineage_rows import LineageRows
 from datasets.ledger.model_rows import ModelRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.routing_rows import RoutingRows
 from datasets.ledger.tables import json_ready, storable
-from datasets.ledger.upserts import insert_new, insert_or_update
+from datasets.ledger.upserts import insert_many, insert_new, insert_or_update
 from datasets.redaction import redact, redact_all
 
 Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, ErrorRecord)
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
+class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:
@@ -74,7 +76,10 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
 
     def record_inputs(self, fingerprint: str, inputs: Sequence[tuple[str, str]]) -> None:
         """Write the inputs of an output, kind and digest each, in order. What is known already stays."""
-        rows = [
+        insert_new(self._connection, tables.stage_inputs, self._inputs(fingerprint, inputs))
+
+    def _inputs(self, fingerprint: str, inputs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        return [
             {
                 "tenant_id": self._tenant,
                 "fingerprint": fingerprint,
@@ -84,7 +89,6 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
             }
             for position, (kind, digest) in enumerate(inputs)
         ]
-        insert_new(self._connection, tables.stage_inputs, rows)
 
     def record_output(self, output: OutputRecord) -> None:
         """Write a delivered file down; delivered again by the same run, the row is replaced."""
@@ -93,6 +97,22 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
     def record_error(self, error: ErrorRecord) -> None:
         facts = redact_all(json_ready(error.facts))
         self._insert(tables.errors, replace(error, message=redact(error.message), facts=facts))
+
+    def save_notes(self, notes: Sequence[ItemNotes]) -> None:
+        """Write down all that was noted of items, many rows at a time; what is there already stays or is replaced as
+        it is when every fact is written by itself."""
+        inputs = {pair[0]: pair[1] for each in notes for pair in each.inputs}
+        self._insert_many(tables.items, [each.item for each in notes if each.item is not None], update=True)
+        self._insert_many(tables.stage_runs, [stage for each in notes for stage in each.stages])
+        insert_many(
+            self._connection,
+            tables.stage_inputs,
+            [row for fingerprint, pairs in inputs.items() for row in self._inputs(fingerprint, pairs)],
+        )
+        self._insert_many(tables.outputs, [output for each in notes for output in each.outputs], update=True)
+        self._insert_many(tables.lineage_records, [row for each in notes for row in each.lineage])
+        for error in (error for each in notes for error in each.errors):
+            self.record_error(error)
 
     def close_orphans(self, older_than: timedelta) -> list[str]:
         """Close runs that nobody works on any more.
@@ -194,6 +214,9 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows):
 
     def _insert(self, table: Table, record: object) -> None:
         self._connection.execute(insert(table).values(self._row(record)))
+
+    def _insert_many(self, table: Table, records: Sequence[object], *, update: bool = False) -> None:
+        insert_many(self._connection, table, [self._row(record) for record in records], update=update)
 
     def _row(self, record: object) -> dict[str, Any]:
         return {"tenant_id": self._tenant, **_values(record)}

@@ -23,6 +23,21 @@ def insert_or_update(connection: Connection, table: Table, row: Mapping[str, Any
     connection.execute(statement.on_conflict_do_update(index_elements=_key(table), set_=values))
 
 
+def insert_many(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, update: bool = False
+) -> None:
+    """Insert many rows in one statement: those whose key is there already stay as they are, or get these values."""
+    if not rows:
+        return
+    statement = _insert(connection, table)
+    if update:
+        values = {name: statement.excluded[name] for name in rows[0] if name not in _key(table)}
+        statement = statement.on_conflict_do_update(index_elements=_key(table), set_=values)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=_key(table))
+    connection.execute(statement, [dict(row) for row in rows])
+
+
 def _insert(connection: Connection, table: Table) -> Any:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 

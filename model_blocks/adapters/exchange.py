@@ -1,7 +1,6 @@
 """One HTTP exchange: one connection, one request, one reply, one deadline. No retry, no redirect, no proxy."""
 
 import logging
-import ssl
 from collections.abc import Callable
 from functools import cache
 
@@ -9,18 +8,13 @@ import httpcore
 import httpx
 from pydantic import SecretStr
 
+from datasets.authorities import trusted_authorities
 from datasets.redaction import RedactingFilter
 from model_blocks.adapters.credentials import Credential, redact, redact_bytes, redact_document
 from model_blocks.adapters.network import TimedBackend
 from model_blocks.adapters.outcomes import Broken, BrokenKind, Reply, WireRequest
 
 ALWAYS = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "stillmotion"}
-
-
-@cache
-def trusted_authorities() -> ssl.SSLContext:
-    """The usual authorities, or an operator's own by SSL_CERT_FILE."""
-    return httpx.create_ssl_context()
 
 
 @cache

@@ -25,6 +25,7 @@ import httpx
 from pydantic import Field, SecretStr
 
 from datasets.errors import SettingsError
+from datasets.retry_after import retry_after_s
 from datasets.settings import MEBIBYTE
 from model_blocks.adapters.credentials import Credential
 from model_blocks.adapters.declaration import Endpoint
@@ -40,7 +41,7 @@ from model_blocks.adapters.frames_errors import (
 from model_blocks.adapters.frames_files import decode_frames, folder_below, frame_name, png_bytes, read_frames
 from model_blocks.adapters.network import Address, TimedBackend
 from model_blocks.adapters.outcomes import Broken, Reply, WireRequest
-from model_blocks.adapters.waiting import Clock, Retries, retry_after_s
+from model_blocks.adapters.waiting import Clock, Retries
 
 PASSING = frozenset({408, 425, 429})  # besides 5xx
 

@@ -4,12 +4,12 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
+from datasets.retry_after import retry_after_s
 from model_blocks.adapters.adapter import PaidAdapter
 from model_blocks.adapters.credentials import redact, redact_document
 from model_blocks.adapters.declaration import ServiceDeclaration
 from model_blocks.adapters.outcomes import Broken, FailedFree, Reading, Reply, Settled, Unknown
 from model_blocks.adapters.reply_form import plain, unreadable
-from model_blocks.adapters.waiting import retry_after_s
 
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})  # statuses that another try may not meet
 ELSEWHERE = frozenset({301, 307, 308})  # not processed here; 302 and 303 may follow work that was done

@@ -2,12 +2,13 @@
 
 from datetime import datetime, timedelta
 
+from datasets.retry_after import retry_after_s
 from model_blocks.adapters.adapter import PaidAdapter
 from model_blocks.adapters.credentials import redact
 from model_blocks.adapters.exchange import exchange
 from model_blocks.adapters.judging import settled
 from model_blocks.adapters.outcomes import Broken, Charged, Finding, NotCharged, Reply, Undecided, WireRequest
-from model_blocks.adapters.waiting import Clock, retry_after_s
+from model_blocks.adapters.waiting import Clock
 
 MEBIBYTE = 1 << 20
 

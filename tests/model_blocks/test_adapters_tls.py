@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from model_blocks.adapters import exchange
+from datasets.authorities import trusted_authorities
 from model_blocks.adapters.outcomes import FailedFree, Settled, Unknown
 from model_blocks.adapters.waiting import Retries
 from tests.model_blocks.paid_calls import PLAIN, buy
@@ -63,9 +63,9 @@ def secured(tmp_path: Path, certificate: Path) -> Iterator[tuple[str, Core, Book
 def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An operator's own authority, named as usual."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    exchange.trusted_authorities.cache_clear()
+    trusted_authorities.cache_clear()
     yield
-    exchange.trusted_authorities.cache_clear()
+    trusted_authorities.cache_clear()
 
 
 @pytest.mark.usefixtures("trusted")

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.retry_after import retry_after_s
 from model_blocks.adapters.adapter import PaidAdapter
 from model_blocks.adapters.outcomes import FailedFree, PaidRequest, Settled, Unknown
-from model_blocks.adapters.waiting import Retries, retry_after_s
+from model_blocks.adapters.waiting import Retries
 from tests.model_blocks.paid_calls import KEYED, NOON, PLAIN, buy, shop
 from tests.services.paid_adapters import generic, google
 from tests.services.paid_service import serve

@@ -1,0 +1,1 @@
+"""The one guarded way by which pictures are fetched by URL."""
