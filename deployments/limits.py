@@ -88,7 +88,18 @@ def _job_template(kind: str) -> dict[str, Any]:
     """Prefect's own form for a kind of pool; it knows those of kinds whose packages are not installed, too."""
     from prefect.workers.utilities import get_default_base_job_template_for_infrastructure_type
 
-    return asyncio.run(get_default_base_job_template_for_infrastructure_type(kind)) or {}
+    template = asyncio.run(get_default_base_job_template_for_infrastructure_type(kind)) or {}
+    return with_settings(template) if kind == "kubernetes" else template
+
+
+def with_settings(template: dict[str, Any]) -> dict[str, Any]:
+    """A Kubernetes job's template with the settings of ConfigMap and Secret ``stillmotion`` in its environment.
+
+    So no password stands in a work pool or a deployment.
+    """
+    (container,) = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    container["envFrom"] = [{"configMapRef": {"name": "stillmotion"}}, {"secretRef": {"name": "stillmotion"}}]
+    return template
 
 
 def _create_queue(client: "SyncPrefectClient", pool: Pool, queue: Queue) -> None:

@@ -32,7 +32,6 @@ def main(folder: Path, file: Path, starter: Path, runs: int, poll_s: float) -> N
     declared = read_deployments(file).deployments
     limits.check_names(declared)
     with get_client(sync_client=True) as client:
-        limits.create_pools(client)
         ready = [_as_runner_deployment(client, one) for one in declared]
     asyncio.run(_serve(ready, declared, folder, runs, poll_s))
 
@@ -64,7 +63,7 @@ def _verify(declared: tuple[Declared, ...]) -> None:
     from deployments import limits
 
     with get_client(sync_client=True) as client:
-        limits.verify(client, declared)
+        limits.verify(client, declared, pools=())  # this runner takes runs from no pool
 
 
 def _as_runner_deployment(client: Any, declared: Declared) -> Any:

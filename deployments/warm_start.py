@@ -27,7 +27,8 @@ def start_through(address: Path) -> None:
     """
     from prefect.runner import _starter_engine
 
-    original = _starter_engine.run_process
+    engine: Any = _starter_engine
+    original = engine.run_process
 
     async def run_process(
         command: list[str],
@@ -52,7 +53,7 @@ def start_through(address: Path) -> None:
             writer.close()
         return process
 
-    _starter_engine.run_process = run_process  # type: ignore[assignment]  # takes what its one caller gives
+    engine.run_process = run_process
 
 
 async def _status(reader: asyncio.StreamReader, pid: int) -> int:
