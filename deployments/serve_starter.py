@@ -33,6 +33,7 @@ RUN_MODULES = (
     "anyio._backends._asyncio",
     "distributed",
 )
+ENDING = (signal.SIGCHLD, signal.SIGTERM)
 END_S = 25.0  # runs tell ledger and server that they were ended
 LONGEST_REQUEST = 1 << 20
 
@@ -85,9 +86,12 @@ class Starter:
 
     def _fork(self, connection: socket.socket, environment: dict[str, str]) -> dict[str, str] | None:
         """Become two: the run goes home with its environment, this one tells its number."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # the run must not take one as this process does
         child = os.fork()
         if child == 0:
             self._forget(connection)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if child == 0:
             return environment
         self._asking[child] = connection
         _tell(connection, pid=child)
@@ -96,7 +100,7 @@ class Starter:
     def _forget(self, connection: socket.socket) -> None:
         """In the run: nothing of the parent's is left open, signals are as at the start of a program."""
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
+        for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
         self._selector.close()
         for one in (self._listener, self._woken, self._waker, connection, *self._asking.values()):

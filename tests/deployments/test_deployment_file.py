@@ -137,7 +137,7 @@ def test_what_does_not_hold_is_refused_with_its_place(tmp_path: Path, before: st
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot read .*none.yaml: No such file"):
+    with pytest.raises(SettingsError, match=r"cannot read .*none\.yaml: No such file"):
         read_deployments(tmp_path / "none.yaml")
 
 

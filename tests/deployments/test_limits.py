@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -43,7 +44,8 @@ def test_a_limit_that_was_changed_is_told_and_set_right(client: SyncPrefectClien
     client.update_work_pool(pool.name, WorkPoolUpdate(concurrency_limit=99))
     queue = client.read_work_queue_by_name("nightly", work_pool_name=pool.name)
     client.update_work_queue(queue.id, concurrency_limit=50)
-    with pytest.raises(LimitsDifferError, match=rf"pool {pool.name}: 3 declared, 99 on the server; queue .*2 declared, 50"):
+    words = rf"pool {pool.name}: 3 declared, 99 on the server; queue .*2 declared, 50"
+    with pytest.raises(LimitsDifferError, match=words):
         verify(client, [], [pool])
     create_pools(client, [pool])
     verify(client, [], [pool])
@@ -75,6 +77,8 @@ def _declared(name: str) -> Declared:
 
 
 def test_jobs_on_kubernetes_take_passwords_by_reference() -> None:
-    template = {"job_configuration": {"job_manifest": {"spec": {"template": {"spec": {"containers": [{}]}}}}}}
-    container = with_settings(template)["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"][0]
+    container: dict[str, Any] = {}
+    with_settings(
+        {"job_configuration": {"job_manifest": {"spec": {"template": {"spec": {"containers": [container]}}}}}}
+    )
     assert container["envFrom"] == [{"configMapRef": {"name": "stillmotion"}}, {"secretRef": {"name": "stillmotion"}}]

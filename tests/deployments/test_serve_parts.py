@@ -38,9 +38,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
     def part(code: str, *, end_s: float = 5.0) -> Part:
         (tmp_path / "the_part.py").write_text(textwrap.dedent(code))
         path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-        made.append(
-            Part("part", "the_part", [], {**os.environ, "PYTHONPATH": path}, tmp_path / "log", lambda: True, end_s=end_s)
-        )
+        environment = {**os.environ, "PYTHONPATH": path}
+        made.append(Part("part", "the_part", [], environment, tmp_path / "log", lambda: True, end_s=end_s))
         return made[-1]
 
     yield part
