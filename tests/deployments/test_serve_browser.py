@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_MS = 120_000  # the UI is megabytes of script, from a server that does other things as well
 PICTURES = "[...document.images].filter(i => i.src.startsWith('data:image/')).map(i => i.naturalWidth)"
-SHOTS = os.environ.get("STILLMOTION_TESTS_SHOTS")  # a folder for what the browser showed, to be looked at
+SHOTS = os.environ.get("SHOTS")  # a folder for what the browser showed, to be looked at
 
 
 @pytest.fixture(scope="module")
