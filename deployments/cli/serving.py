@@ -80,8 +80,10 @@ class _Ending:
 
 def _on_signals() -> _Ending:
     ending = _Ending()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ending)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, ending)
     return ending
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -118,9 +119,14 @@ def _survives(served: Served, client: httpx.Client, photos: list[Path], out: Pat
         before = served.parts()[name]
         before.kill()
         served.wait_for(f"the {name} ended with status -9; starting it again", timeout_s=30)
-        eventually(lambda name=name, before=before: served.parts().get(name, before).pid != before.pid)
+        eventually(partial(_is_another, served, name, before.pid))
     run = trigger(client, "product/product", _order(photos, out / "after"))
     assert ended(client, run["id"], timeout_s=240)["state_type"] == "COMPLETED"
+
+
+def _is_another(served: Served, name: str, before: int) -> bool:
+    part = served.parts().get(name)
+    return part is not None and part.pid != before
 
 
 def _second_one_is_refused(folder: Path) -> None:

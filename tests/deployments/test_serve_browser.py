@@ -99,7 +99,7 @@ def _sees_the_artifacts(page: Page, served: Served, client: httpx.Client, run: s
     page.get_by_role("cell", name="thumbnails").first.wait_for()
     _shot(page, "table")
     page.goto(f"{served.address}/v2/artifacts/artifact/{artifacts['summary']}")
-    page.get_by_text("Cost:").wait_for()
+    page.get_by_test_id("markdown-display").get_by_text("Cost:").wait_for()
     _shot(page, "cost")
 
 
