@@ -3,16 +3,19 @@
 Run as ``python -m deployments.serve_dask FOLDER WORKERS PORT DASHBOARD_PORT``.
 """
 
+import importlib
 import logging
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from deployments.serve_child import end_with_parent, say_ready
 
 HOST = "127.0.0.1"
+WORKER_MODULE = "flows.items"  # all stages of photographs, and torch with them
 
 
 def main(folder: Path, workers: int, port: int, dashboard_port: int) -> None:
@@ -47,8 +50,22 @@ def main(folder: Path, workers: int, port: int, dashboard_port: int) -> None:
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(_manners())
+        client.register_plugin(_warm())
         say_ready(folder, "dask")
         ending.wait()
+
+
+def _warm() -> Any:
+    """A plugin that has a worker import what stages need beside its start, and not with the first run's first stage."""
+    from distributed import WorkerPlugin
+
+    class Warm(WorkerPlugin):
+        name = "warm"
+
+        def setup(self, worker: object) -> None:
+            threading.Thread(target=importlib.import_module, args=(WORKER_MODULE,), daemon=True).start()
+
+    return Warm()
 
 
 if __name__ == "__main__":

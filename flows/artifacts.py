@@ -35,7 +35,7 @@ def publish_artifacts(run: RunContext, summary: RunSummary) -> None:
     if FlowRunContext.get() is None:
         return
     for item in summary.items[:PICTURES_SHOWN]:
-        _picture(run, item)
+        show_before_and_after(run, item)
     rows = [stage_json(stage) for item in summary.items for stage in item.stages]
     create_table_artifact(
         table=rows, key="stages", description="Every stage of every item, its time and its cache mark."
@@ -94,7 +94,8 @@ class ProgressArtifacts:
             self._bars[item] = made
 
 
-def _picture(run: RunContext, item: ItemResult) -> None:
+def show_before_and_after(run: RunContext, item: ItemResult) -> None:
+    """An item's pictures side by side, if it has both."""
     before, after, _ = previews(lambda fingerprint: OutputPlace(run.storage, fingerprint), item)
     if before is None or after is None:
         return
@@ -127,13 +128,16 @@ def _words(summary: RunSummary) -> str:
         lines.append(f"- **{item.item}**: {item.status}, {len(item.outputs)} files{'. ' + reasons if reasons else ''}")
     stages = [stage for item in summary.items for stage in item.stages]
     cached = sum(stage.cached for stage in stages)
-    lines += ["", f"{len(stages)} stages, {cached} from the cache, {summary.seconds:.1f} s. {_cost(summary.money)}"]
+    lines += [
+        "",
+        f"{len(stages)} stages, {cached} from the cache, {summary.seconds:.1f} s. {cost_words(summary.money)}",
+    ]
     if summary.report:
         lines.append(f"Report: `{summary.report}`")
     return "\n".join(lines)
 
 
-def _cost(money: Money) -> str:
+def cost_words(money: Money) -> str:
     """Spent and avoided in US dollars, exact to the last digit."""
     spent, avoided = round(money.spent * MICRO), round(money.avoided_net * MICRO)
     decimals = digits_of([spent, avoided])

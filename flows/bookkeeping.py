@@ -26,8 +26,15 @@ from tasks.context import RunContext
 ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
 
 
-def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: Sequence[str]) -> None:
-    """Write the run and its items down, and close runs whose process is gone."""
+def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: Sequence[str]) -> RunRecord:
+    """Write the run and its items down, and close runs whose process is gone.
+
+    Args:
+        names: Of its items; empty where items are written as they are through.
+
+    Returns:
+        The run's row.
+    """
     now = datetime.now(UTC)
     context = FlowRunContext.get()
     flow_run_id = str(context.flow_run.id) if context and context.flow_run else None
@@ -49,7 +56,7 @@ def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: S
     )
     items = [
         ItemRecord(run_id=run.run_id, item=name, position=position, source=source)
-        for position, (name, source) in enumerate(zip(names, order.sources, strict=True))
+        for position, (name, source) in enumerate(zip(names, order.sources if names else (), strict=True))
     ]
     routing = routing_of_run()
     with run.ledger.session(run.storage.tenant) as session:
@@ -60,6 +67,7 @@ def begin_run(run: RunContext, flow: str, order: Order, recipe: Recipe, names: S
         for choice in choices_of(routing.decisions, run.run_id) if routing else ():
             session.record_choice(choice)
         tell_start(session, run.run_id)
+    return record
 
 
 @contextmanager

@@ -4,12 +4,16 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from datasets.redaction import install, scrubbing
 from datasets.settings import Settings, read_settings
 from flows.bookkeeping import close_cancelled, close_crashed, close_failed
 from flows.catalogue_order import CatalogueOrder
+from flows.catalogue_run import plan_catalogue, run_catalogue
 from flows.catalogue_summary import CatalogueSummary
+
+__all__ = ["CatalogueOrder", "CatalogueSummary", "catalogue", "final_state", "plan_catalogue", "run_catalogue"]
 
 
 @flow(
@@ -29,19 +33,17 @@ def catalogue(order: CatalogueOrder) -> State[Any]:
     """
     install()
     with scrubbing():  # Prefect keeps an error's text
-        return final_state(run_catalogue(order, read_settings()))
+        return final_state(_asked(order, read_settings()))
 
 
-def run_catalogue(order: CatalogueOrder, settings: Settings) -> CatalogueSummary:
-    """The flow's body: reads the table, takes what changed through the recipe, writes manifests and report."""
-    raise NotImplementedError
-
-
-def plan_catalogue(order: CatalogueOrder, settings: Settings) -> CatalogueSummary:
-    """A dry run: what would run, what is unchanged, what it may cost at most, how long it should take."""
-    raise NotImplementedError
+def _asked(order: CatalogueOrder, settings: Settings) -> CatalogueSummary:
+    return plan_catalogue(order, settings) if order.dry_run else run_catalogue(order, settings)
 
 
 def final_state(summary: CatalogueSummary) -> State[Any]:
     """How Prefect shows the end."""
-    raise NotImplementedError
+    told = ", ".join(f"{count} {change}" for change, count in summary.changes.items()) or "no rows"
+    if summary.exit_status in (1, 2):
+        stopped = [str(reason["message"]) for reason in summary.reasons if reason.get("level") in ("stop", "error")]
+        return Failed(message="; ".join(stopped) or f"{summary.rows} rows: {told}", data=summary)
+    return Completed(message=f"{summary.rows} rows: {told}", data=summary)

@@ -14,14 +14,16 @@ class CatalogueSummary:
     """The whole run; nothing in it grows with the number of rows.
 
     Attributes:
-        status: delivered, partial, failed, planned, unreadable (the table), stopped (by a budget or a check).
+        status: delivered, partial, failed, planned, unreadable (not one row could be used).
         rows: Rows of the table, good and bad.
         counts: Rows by status: delivered, failed, stopped, deferred, held.
         changes: Rows by what changed since the last run: added, changed, unchanged, retired, failed, recovered, ...
-        executed: Stages that were computed, by name.
+        worked: Rows that were taken through the recipe, or could not begin to; ``redone``: those for which something
+            was computed.
+        executed: Stages that were computed, by name; ``cached``: how many were found in the store.
         failed: At most a hundred rows that failed: line, sku, reasons.
         reasons: What stopped the run, or what its user should know.
-        plan: For a dry run: what would run, what it may cost at most, how long it should take.
+        plan: Of a dry run: what it may cost at most, how long it should take.
     """
 
     run_id: str
@@ -32,7 +34,10 @@ class CatalogueSummary:
     counts: Mapping[str, int]
     changes: Mapping[str, int]
     seconds: float
+    worked: int = 0
+    redone: int = 0
     executed: Mapping[str, int] = field(default_factory=dict)
+    cached: int = 0
     failed: Sequence[Mapping[str, object]] = ()
     reasons: Sequence[Mapping[str, object]] = ()
     manifest: str | None = None
@@ -55,7 +60,10 @@ class CatalogueSummary:
             "rows": self.rows,
             "counts": dict(self.counts),
             "changes": dict(self.changes),
+            "worked": self.worked,
+            "redone": self.redone,
             "executed": dict(self.executed),
+            "cached": self.cached,
             "reasons": list(self.reasons),
             "items": list(self.failed),
             "stages": [],
@@ -67,3 +75,12 @@ class CatalogueSummary:
             "report": self.report,
             "plan": self.plan,
         }
+
+
+def catalogue_status(counts: Mapping[str, int], reasons: Sequence[Mapping[str, object]] = ()) -> str:
+    """The run's status from those of its rows, and from what stopped it."""
+    if any(reason.get("level") in ("stop", "error") for reason in reasons):
+        return "failed"
+    if counts.get("failed"):
+        return "unreadable" if sum(counts.values()) == counts["failed"] else "failed"
+    return "delivered" if not any(count for status, count in counts.items() if status != "delivered") else "partial"

@@ -40,7 +40,11 @@ ORDERED = ("models", "purpose")  # of an order: what decides the result beside t
 
 
 def record_deliveries(
-    session: LedgerSession | ItemNotes, journey: Journey, step: Step, delivered: Sequence[Delivered], files: dict[str, str]
+    session: LedgerSession | ItemNotes,
+    journey: Journey,
+    step: Step,
+    delivered: Sequence[Delivered],
+    files: dict[str, str],
 ) -> list[LineageRow]:
     """Write where delivered files came from into the ledger.
 

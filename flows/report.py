@@ -176,8 +176,9 @@ def render_report(data: ReportData, clips: Sequence[str] = ()) -> str:
     Names and messages are taken as hostile: all of it is escaped, and the page's content security policy lets
     nothing run but the page's own script, named by its SHA-256 digest (W3C, Content Security Policy Level 3).
     """
-    style = "".join(_part(f"{name}.css") for name in ("report", "guards", *(["clips"] if clips else [])))
-    script = "".join(_part(f"{name}.js") for name in ("report", *(["clips"] if clips else [])))
+    more = ["clips"] if clips else []
+    style = "".join(page_part(f"{name}.css") for name in ("report", "guards", *more))
+    script = "".join(page_part(f"{name}.js") for name in ("report", *more))
     page = environment().get_template("report.html.j2").render(
         run=data,
         style=Markup(style),  # noqa: S704 - the page's own, hashed into its policy
@@ -187,7 +188,7 @@ def render_report(data: ReportData, clips: Sequence[str] = ()) -> str:
         headline=headline(data.items) if data.items or not clips else counted(len(clips), "clip"),
         words=RUN_WORDS.get(data.status, ""),
         shares=shares(data.items),
-        items=_views(data),
+        items=views(data),
         money=money_view(data.money) if data.money else None,
         numbers={item.item: number for number, item in enumerate(data.items, start=1)},
         totals=stage_totals(data.stages),
@@ -220,8 +221,7 @@ def headline(items: Sequence[ReportItem]) -> str:
 def shares(items: Sequence[ReportItem]) -> list[tuple[str, int]]:
     """How many items have which status, the good ones first."""
     counts = Counter(item.status for item in items)
-    known = [(status, counts.pop(status)) for status in ITEM_ORDER if status in counts]
-    return known + sorted(counts.items())
+    return [(name, counts.pop(name)) for name in ITEM_ORDER if name in counts] + sorted(counts.items())
 
 
 def stage_totals(stages: Iterable[ReportStage]) -> list[StageTotal]:
@@ -236,7 +236,6 @@ def stage_totals(stages: Iterable[ReportStage]) -> list[StageTotal]:
 def _total(name: str, group: list[ReportStage], longest: float) -> StageTotal:
     ran = [stage for stage in group if stage.skipped is None]
     seconds = sum(stage.seconds for stage in group)
-    peaks = [stage.peak_memory_bytes for stage in ran if stage.peak_memory_bytes]
     return StageTotal(
         stage=name,
         runs=len(ran),
@@ -245,12 +244,13 @@ def _total(name: str, group: list[ReportStage], longest: float) -> StageTotal:
         seconds=seconds,
         longest=max((stage.seconds for stage in ran), default=0.0),
         percent=percent(seconds, longest),
-        peak_memory_bytes=max(peaks, default=None),
+        peak_memory_bytes=max((stage.peak_memory_bytes for stage in ran if stage.peak_memory_bytes), default=None),
         devices=", ".join(sorted({stage.device for stage in ran})),
     )
 
 
-def _views(data: ReportData) -> list[ItemView]:
+def views(data: ReportData) -> list[ItemView]:
+    """The items as the template wants them."""
     stages: dict[str, list[ReportStage]] = {}
     for stage in data.stages:
         stages.setdefault(stage.item, []).append(stage)
@@ -287,9 +287,7 @@ def _view(
 
 def box_for(ratios: Sequence[float]) -> str:
     """The box shape that wastes least room on pictures with these aspect ratios (width / height)."""
-    if not ratios:
-        return "4-3"
-    middle = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios))
+    middle = math.exp(sum(math.log(ratio) for ratio in ratios) / len(ratios)) if ratios else BOXES["4-3"]
     return min(BOXES, key=lambda name: abs(math.log(BOXES[name] / middle)))
 
 
@@ -303,12 +301,13 @@ def picture(data: bytes | None) -> Picture | None:
             clear = image.has_transparency_data
     except (UnidentifiedImageError, OSError, KeyError):
         return None
-    encoded = base64.b64encode(data).decode("ascii")
-    return Picture(Markup(f"data:{mime};base64,{encoded}"), width, height, clear)  # noqa: S704 - base64
+    uri = Markup(f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}")  # noqa: S704
+    return Picture(uri, width, height, clear)
 
 
 @cache
-def _part(name: str) -> str:
+def page_part(name: str) -> str:
+    """A style or script of pages."""
     return files("flows.templates").joinpath(name).read_text(encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteError
-from datasets.ledger import Ledger, OutputRecord, RunRecord, StageRecord
+from datasets.ledger import ItemRecord, Ledger, OutputRecord, RunRecord, StageRecord
 from datasets.outputs import OutputPlace, read_manifest
 from datasets.storage import Storage, write_atomically
 from flows.gate_reporting import Guarded, guarded
@@ -21,6 +21,7 @@ from tasks.intake import PREVIEW
 
 LARGEST_SHOWN = 1 << 20  # bytes
 SHOWN_FIRST = ("poster", "placed", "rendered", "packshot", "composed", "restored", "cutout", "enlarged", "thumbnail")
+CATALOGUE = "catalogue"  # the flow whose items are too many to show them all
 VIDEO = "video"  # the flow whose items are clips
 FindPlace = Callable[[str], OutputPlace]
 
@@ -41,9 +42,13 @@ def page(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> bytes:
     Raises:
         NotFoundError: The ledger knows no such run.
     """
-    data = gather(ledger, storage, run_id, path)
     with ledger.session(storage.tenant, read_only=True) as session:
-        record = session.find_run(data.run_id)
+        record = session.find_run(run_id)
+    if record.flow == CATALOGUE:
+        from flows.catalogue_report import catalogue_page
+
+        return catalogue_page(ledger, storage, record, path)
+    data = gather(ledger, storage, record.run_id, path)
     if record.flow != VIDEO:
         return render_report(data).encode()
     clips = _clips(ledger, storage, record, data, path)
@@ -93,7 +98,7 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
         status=record.status,
         recipe=record.recipe,
         started_at=record.started_at,
-        seconds=_seconds(record),
+        seconds=run_seconds(record),
         version=record.version or installed_version("stillmotion"),
         models=_models(stages),
         items=tuple(
@@ -116,11 +121,19 @@ def gather(ledger: Ledger, storage: Storage, run_id: str, path: Path) -> ReportD
             )
             for item in items
         ),
-        stages=tuple(_stage(stage) for stage in stages),
+        stages=tuple(report_stage(stage) for stage in stages),
         command=_command(record),
         choices=report_choices(chosen),
         money=read_money(ledger, storage.tenant, record.run_id, items),
     )
+
+
+def report_item(
+    find: FindPlace, item: ItemRecord, stages: list[StageRecord], outputs: list[OutputRecord], path: Path
+) -> ReportItem:
+    """An item that no gate has anything to say of."""
+    reasons = list(item.reasons or [])
+    return _item(find, item.item, item.source, item.status or "", reasons, stages, outputs, path, Guarded())
 
 
 def _item(
@@ -163,7 +176,8 @@ def _output(output: OutputRecord, path: Path) -> dict[str, object]:
     }
 
 
-def _stage(stage: StageRecord) -> ReportStage:
+def report_stage(stage: StageRecord) -> ReportStage:
+    """A stage as the page shows it."""
     return ReportStage(
         item=stage.item,
         stage=stage.stage,
@@ -207,7 +221,8 @@ def _models(stages: list[StageRecord]) -> dict[str, str]:
     return {stage.stage: stage.model for stage in stages if stage.model}
 
 
-def _seconds(record: RunRecord) -> float:
+def run_seconds(record: RunRecord) -> float:
+    """How long a run took, or has taken so far."""
     ended: datetime = record.finished_at or datetime.now(UTC)
     return (ended - record.started_at).total_seconds()
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets.identity import canonical_json
-from datasets.ledger import ItemRecord, Ledger, LedgerSession, OutputRecord, Purchase
+from datasets.ledger import ItemRecord, Ledger, LedgerSession, OutputRecord, Purchase, RunRecord
 from datasets.ledger.gate_rows import GateRecord
 from datasets.lineage.events import DatasetFacts, Kind, RunEventFacts, cost_row
 
+CATALOGUE = "catalogue"  # the flow whose items are rows of a table
 ABORTED = ("interrupted", "cancelled")
 FAILED = ("failed", "unreadable", "crashed")
 SEVERITY = {"stop": "error", "warn": "warn"}  # a gate's levels in OpenLineage's words
@@ -86,6 +87,7 @@ def tell_end(session: LedgerSession, run_id: str, told: Told = NOTHING_MORE) -> 
 def _tell(session: LedgerSession, run_id: str, kind: Kind, told: Told) -> None:
     run = session.find_run(run_id)
     failed = kind in ("FAIL", "ABORT")
+    inputs, outputs = _of_catalogue(run) if run.flow == CATALOGUE else _of_items(session, run_id, told)
     facts = RunEventFacts(
         kind=kind,
         run_id=run.run_id,
@@ -93,12 +95,27 @@ def _tell(session: LedgerSession, run_id: str, kind: Kind, told: Told) -> None:
         recipe=run.recipe,
         at=run.started_at if kind == "START" else run.finished_at or datetime.now(UTC),
         version=run.version,
-        inputs=[_input(item, told) for item in session.items(run_id)],
-        outputs=_outputs(session.outputs(run_id)),
+        inputs=inputs,
+        outputs=outputs,
         charges=told.charges,
         message=str((run.summary or {}).get("message") or run.status) if failed else None,
     )
     session.post_events([facts.row()])
+
+
+Datasets = tuple[list[DatasetFacts], list[DatasetFacts]]
+
+
+def _of_items(session: LedgerSession, run_id: str, told: Told) -> Datasets:
+    return [_input(item, told) for item in session.items(run_id)], _outputs(session.outputs(run_id))
+
+
+def _of_catalogue(run: RunRecord) -> Datasets:
+    """Of a catalogue the table is told, and the manifests that name all files: events do not grow with the table."""
+    summary = run.summary or {}
+    table = DatasetFacts(Path(str(run.parameters.get("table", ""))).name, summary.get("table_sha256"))
+    files = summary.get("files") or []
+    return [table], [DatasetFacts(each["name"], each["sha256"], each["bytes"]) for each in files]
 
 
 def _input(item: ItemRecord, told: Told) -> DatasetFacts:

@@ -58,7 +58,7 @@ def work(
     """
     begun = time.perf_counter()
     names = safe_item_names(order.sources)
-    _make_folder(order)
+    make_folder(order)
     progress = watch(progress_of_caller())
     with open_run(run_id_here(), settings, order, recipe, progress) as run:
         run.storage.sweep()
@@ -104,7 +104,7 @@ def run_id_here() -> str:
     return str(context.flow_run.id) if context and context.flow_run else str(uuid.uuid4())
 
 
-def _make_folder(order: Order) -> None:
+def make_folder(order: Order) -> None:
     try:
         order.out_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -106,6 +106,11 @@ class Batch:
         with self._lock:
             return list(self._stages.values())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether Prefect has not heard of its end."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def end(self) -> None:
         """All items are through: their tasks end in Prefect, which need not be waited for."""
         for stage in self.stages:
@@ -152,9 +157,9 @@ def _follow(stage: BatchStage) -> None:
         name = "Cached" if stage.cached and not stage.computed else None
         return Completed(message=stage.words, name=name)
 
-    followed = task(
-        name=stage.name, task_run_name=stage.label, retries=0, cache_policy=NO_CACHE, persist_result=False
-    )(body)
+    followed = task(name=stage.name, task_run_name=stage.label, retries=0, cache_policy=NO_CACHE, persist_result=False)(
+        body
+    )
     run_task_sync(followed, task_run_id=stage.task_run_id, parameters={"label": stage.label}, return_type="state")
 
 

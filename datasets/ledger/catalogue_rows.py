@@ -121,8 +121,7 @@ class CatalogueRows:
                 *self._catalogue(catalogue_rows, catalogue), catalogue_rows.c.sku_key > after
             )
             found = [
-                _state(row)
-                for row in self._connection.execute(query.order_by(catalogue_rows.c.sku_key).limit(at_once))
+                _state(row) for row in self._connection.execute(query.order_by(catalogue_rows.c.sku_key).limit(at_once))
             ]
             if not found:
                 return
@@ -150,10 +149,7 @@ class CatalogueRows:
         )
         self._connection.execute(
             statement,
-            [
-                {"its_key": each.sku_key, **{f"new_{name}": getattr(each, name) for name in names}}
-                for each in touches
-            ],
+            [{"its_key": each.sku_key, **{f"new_{name}": getattr(each, name) for name in names}} for each in touches],
         )
 
     def save_catalogue_changes(self, changes: Sequence[CatalogueChange]) -> None:

@@ -1,7 +1,8 @@
 """What became of items, gathered in memory and written many items at a time.
 
-An item's facts are handed over together, when it is through, and written in one transaction with those of others: a
-killed process leaves an item's facts whole or not at all. What it had made is in the store, where the next run finds it.
+An item's facts are handed over together, when it is through, and written in one transaction with those of others:
+a killed process leaves an item's facts whole or not at all. What it had made is in the store, where the next run finds
+it.
 """
 
 import logging
@@ -130,7 +131,7 @@ class NotesWriter:
         try:
             while (batch := self._next()) is not None:
                 self._write_patiently(batch)
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:
             self._failure = error
 
     def _next(self) -> list[ItemNotes] | None:

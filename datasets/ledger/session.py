@@ -18,6 +18,7 @@ from datasets.ledger.model_rows import ModelRows
 from datasets.ledger.processes import host_name, is_alive
 from datasets.ledger.records import ErrorRecord, ItemRecord, OutputRecord, RunRecord, StageRecord
 from datasets.ledger.routing_rows import RoutingRows
+from datasets.ledger.run_sums import RunSums
 from datasets.ledger.tables import json_ready, storable
 from datasets.ledger.upserts import insert_many, insert_new, insert_or_update
 from datasets.redaction import redact, redact_all
@@ -26,7 +27,7 @@ Record = TypeVar("Record", RunRecord, ItemRecord, StageRecord, OutputRecord, Err
 LATEST = "latest"
 
 
-class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows):
+class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows, RunSums):
     """Reads and writes one tenant's rows in one transaction."""
 
     def __init__(self, connection: Connection, tenant: str) -> None:
@@ -100,7 +101,8 @@ class LedgerSession(LineageRows, GateRows, ModelRows, RoutingRows, CatalogueRows
 
     def save_notes(self, notes: Sequence[ItemNotes]) -> None:
         """Write down all that was noted of items, many rows at a time; what is there already stays or is replaced as
-        it is when every fact is written by itself."""
+        it is when every fact is written by itself.
+        """
         inputs = {pair[0]: pair[1] for each in notes for pair in each.inputs}
         self._insert_many(tables.items, [each.item for each in notes if each.item is not None], update=True)
         self._insert_many(tables.stage_runs, [stage for each in notes for stage in each.stages])

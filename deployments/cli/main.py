@@ -14,6 +14,7 @@ import click
 from datasets import redaction
 from datasets.errors import PermanentError, PipelineError, RecipeError, SettingsError, UsageError
 from datasets.known_secrets import remember_environment
+from deployments.cli.cataloguing import catalogue
 from deployments.cli.checking import check, quarantine, release
 from deployments.cli.inspecting import report, runs, show
 from deployments.cli.keys import keys
@@ -49,7 +50,7 @@ def stillmotion() -> None:
 
 
 COMMANDS = (
-    *(product, video, demo, check, quarantine, release),
+    *(product, video, catalogue, demo, check, quarantine, release),
     *(runs, show, report, spend, lineage, verify, rebuild, upkeep, serve, limits, keys, secrets, models),
 )
 for command in COMMANDS:

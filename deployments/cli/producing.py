@@ -123,8 +123,8 @@ def run(
             begin_torch()
         wait_until_ready(server)
     if flow == "video":
-        return run_video(sources, recipe, common, command=_command(), mask=mask)
-    return run_product(sources, recipe, common, command=_command())
+        return run_video(sources, recipe, common, command=command_line(), mask=mask)
+    return run_product(sources, recipe, common, command=command_line())
 
 
 def prepare_flows(server: ApiServer | None) -> None:
@@ -159,7 +159,8 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _command() -> str:
+def command_line() -> str:
+    """What the user typed."""
     return shlex.join(["stillmotion", *sys.argv[1:]])
 
 

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import prefect.settings
 from prefect.settings import temporary_settings
+from pydantic import ValidationError
 
+from datasets.errors import UsageError
 from deployments.cli.display import open_display
 from deployments.cli.options import Common
 from flows.opening import watched_by
@@ -19,7 +21,10 @@ from flows.summary import RunSummary
 from tasks.prefect_stage import value_of
 
 if TYPE_CHECKING:
+    from flows.catalogue_summary import CatalogueSummary
     from flows.checking import CheckSummary
+
+OrderKind = TypeVar("OrderKind", bound=Order)
 
 
 def run_product(photos: Sequence[str], recipe: str, common: Common, *, command: str) -> RunSummary:
@@ -66,6 +71,34 @@ def run_video(
     if common.dry_run:
         return plan_video(order, common.settings)
     return _watched(video, order)
+
+
+def run_catalogue(given: dict[str, object], recipe: str, common: Common, *, command: str) -> "CatalogueSummary":
+    """The catalogue flow with a progress display; what it came to."""
+    from flows.catalogue import CatalogueOrder, CatalogueSummary, catalogue, plan_catalogue
+
+    order = checked_order(CatalogueOrder, {**given, **_shared(recipe, common, command)})
+    if common.dry_run:
+        return plan_catalogue(order, common.settings)
+    state = _final_state(catalogue, order)
+    found = value_of(state)
+    summary = found if isinstance(found, CatalogueSummary) else state.result()
+    assert isinstance(summary, CatalogueSummary)
+    return summary
+
+
+def checked_order(kind: type[OrderKind], values: dict[str, object]) -> OrderKind:
+    """An order whose fields hold.
+
+    Raises:
+        UsageError: One does not; the message names it.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where} does not hold: {first['msg']}", field=where) from error
 
 
 def _absolute(sources: Sequence[str]) -> list[str]:

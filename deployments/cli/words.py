@@ -28,7 +28,7 @@ def describe(summary: RunSummary) -> Iterator[str]:
     counts = f"{counted(len(summary.items), _kind(summary))}, {counted(stages, 'stage')}, {cached} from the cache"
     yield f"{headline}: {counts}, {summary.seconds:.1f} s"
     if summary.report:
-        yield f"report: {_short(Path(summary.report))}"
+        yield f"report: {short(Path(summary.report))}"
         yield f"run:    {summary.run_id}"
 
 
@@ -43,7 +43,7 @@ def _item(item: ItemResult) -> Iterator[str]:
         yield f"  {reason.level}: {reason.message} [{reason.code}]"
     for output in item.outputs:
         file = output.file
-        yield f"  {file.role:<13} {file.width:>5} x {file.height:<5} {size(file.bytes):>9}  {_short(output.path)}"
+        yield f"  {file.role:<13} {file.width:>5} x {file.height:<5} {size(file.bytes):>9}  {short(output.path)}"
 
 
 def size(count: int) -> str:
@@ -56,7 +56,8 @@ def size(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """A path as seen from here, where that is shorter."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

@@ -6,7 +6,7 @@ import pytest
 
 from datasets.identity import digest_bytes
 from datasets.ledger import Avoided, ItemRecord, Ledger, Wanted, Yours, open_ledger, run_scope
-from flows.artifacts import _cost
+from flows.artifacts import cost_words
 from flows.money_reporting import read_money
 from flows.report_money import Saving
 from flows.sums import Money
@@ -100,5 +100,5 @@ def test_sums_counts_and_words_come_from_the_rows(ledger: Ledger) -> None:
 
 
 def test_the_summary_for_prefect_names_both_sums() -> None:
-    assert _cost(Money(spent=0.039, avoided_net=0.117)) == "Cost: 0.039 USD, avoided: 0.117 USD."
-    assert _cost(Money()) == "Cost: 0.00 USD, avoided: 0.00 USD."
+    assert cost_words(Money(spent=0.039, avoided_net=0.117)) == "Cost: 0.039 USD, avoided: 0.117 USD."
+    assert cost_words(Money()) == "Cost: 0.00 USD, avoided: 0.00 USD."
