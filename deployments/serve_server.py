@@ -21,6 +21,7 @@ from deployments.api_server_main import (
     begin_immediately,
     note_pid,
 )
+from deployments.scheduler_repair import let_schedules_fire
 from deployments.serve_child import end_with_parent
 
 
@@ -62,6 +63,7 @@ async def serve(listener: socket.socket) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
+    let_schedules_fire()
     config = uvicorn.Config(
         Activity(SameOrigin(create_app(final=True))),  # ends in time, also if a service does not
         lifespan="on",
