@@ -16,7 +16,8 @@
     │   │   ├── ServiceMissingError          service_missing   model_blocks/services.py
     │   │   ├── AdapterMissingError          adapter_missing   model_blocks/adapters/frames_errors.py
     │   │   ├── AdapterPriceError            adapter_price
-    │   │   └── OwnBrokenError               own_broken        model_blocks/own.py
+    │   │   ├── OwnBrokenError               own_broken        model_blocks/own.py
+    │   │   └── LimitsDifferError            limits_differ     deployments/limits.py
     │   ├── VaultError                   vault                 datasets/vault_errors.py
     │   │   ├── SecretMissingError           secret_missing
     │   │   ├── SecretExpiredError           secret_expired
@@ -79,6 +80,7 @@
     │   ├── ImagePathError               image_path_outside    datasets/catalogue/local_images.py
     │   ├── RecordDamagedError           record_damaged        datasets/lineage/record.py
     │   ├── SigningError                 signing               datasets/lineage/signing.py
+    │   ├── ServeError                   serve                 deployments/serve.py
     │   └── ApiServerError               api_server            deployments/api_server.py
     ├── NotDeliveredError            ends an item on purpose   tasks/ends.py
     │   ├── StoppedError                 guardrail_stop

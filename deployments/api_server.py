@@ -71,7 +71,7 @@ class ApiServer:
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """What ``server.json`` holds."""
 
     port: int
@@ -100,15 +100,15 @@ def attach_or_start(prefect_home: Path, *, idle_s: float = 60.0) -> ApiServer:
     """
     home = Path(os.path.abspath(prefect_home.expanduser()))  # noqa: PTH100 - absolute, yet symbolic links stay
     folder = home / FOLDER
-    with _explained(home):
+    with explained(home):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         deadline = time.monotonic() + ATTACH_TIMEOUT_S
-        _hold_lease(folder, deadline)
+        hold_lease(folder, deadline)
         while time.monotonic() < deadline:
-            lock = _try_lock(folder / "server.lock")
+            lock = try_lock(folder / "server.lock")
             if lock is not None:
                 return _start(home, lock, idle_s)
-            record = _read_record(folder)
+            record = read_record(folder)
             if record is not None and _accepts(record.port):
                 return ApiServer(record.url, False, record.pid, home, idle_s, record.auth_string)
             time.sleep(POLL_S)
@@ -129,9 +129,9 @@ def wait_until_ready(server: ApiServer, *, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     may_restart = True
     while (left_s := deadline - time.monotonic()) > 0:
-        if _healthy(server.url, timeout_s=left_s):
+        if healthy(server.url, timeout_s=left_s):
             return
-        lock = _try_lock(server.home / FOLDER / "server.lock")
+        lock = try_lock(server.home / FOLDER / "server.lock")
         if lock is not None:
             if not may_restart:
                 os.close(lock)
@@ -168,7 +168,7 @@ def _around_proxy() -> dict[str, str]:
 # -- locks ------------------------------------------------------------------------------------------------------------
 
 
-def _try_lock(path: Path, *, shared: bool = False) -> int | None:
+def try_lock(path: Path, *, shared: bool = False) -> int | None:
     """A descriptor that holds the lock, or None if someone else does. Not inherited by programs started later."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -182,10 +182,10 @@ def _try_lock(path: Path, *, shared: bool = False) -> int | None:
     return descriptor
 
 
-def _hold_lease(folder: Path, deadline: float) -> None:
+def hold_lease(folder: Path, deadline: float) -> None:
     """Become a client. Waits while a server is on its way out, for that one must not be attached to."""
     while folder not in _leases:
-        lease = _try_lock(folder / "lease.lock", shared=True)
+        lease = try_lock(folder / "lease.lock", shared=True)
         if lease is not None:
             _leases[folder] = lease
         elif time.monotonic() > deadline:
@@ -197,7 +197,7 @@ def _hold_lease(folder: Path, deadline: float) -> None:
 
 
 @contextmanager
-def _explained(home: Path) -> Iterator[None]:
+def explained(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -209,15 +209,15 @@ def _explained(home: Path) -> Iterator[None]:
 # -- the record -------------------------------------------------------------------------------------------------------
 
 
-def _read_record(folder: Path) -> _Record | None:
+def read_record(folder: Path) -> Record | None:
     try:
         values = json.loads((folder / "server.json").read_text(encoding="utf-8"))
-        return _Record(int(values["port"]), str(values["auth_string"]), values.get("pid"))
+        return Record(int(values["port"]), str(values["auth_string"]), values.get("pid"))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # not there yet, or damaged: the next start writes a new one
 
 
-def _write_record(folder: Path, record: _Record) -> None:
+def write_record(folder: Path, record: Record) -> None:
     temporary = folder / f"server.json.{os.getpid()}"
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -226,18 +226,22 @@ def _write_record(folder: Path, record: _Record) -> None:
     temporary.replace(folder / "server.json")
 
 
+def new_auth_string() -> str:
+    return f"stillmotion:{secrets.token_urlsafe(24)}"
+
+
 # -- starting ---------------------------------------------------------------------------------------------------------
 
 
 def _start(home: Path, lock: int, idle_s: float) -> ApiServer:
     """Listen, tell the address, start the server. The lock and the port pass to it; our copies close."""
     folder = home / FOLDER
-    previous = _read_record(folder)
+    previous = read_record(folder)
     try:
-        with _listen(previous.port if previous else 0) as listener:
-            auth_string = previous.auth_string if previous else f"stillmotion:{secrets.token_urlsafe(24)}"
-            record = _Record(listener.getsockname()[1], auth_string)
-            _write_record(folder, record)
+        with listen(previous.port if previous else 0) as listener:
+            auth_string = previous.auth_string if previous else new_auth_string()
+            record = Record(listener.getsockname()[1], auth_string)
+            write_record(folder, record)
             child = _spawn(home, record, listener.fileno(), lock, idle_s)
     finally:
         os.close(lock)
@@ -245,7 +249,7 @@ def _start(home: Path, lock: int, idle_s: float) -> ApiServer:
     return ApiServer(record.url, True, child.pid, home, idle_s, record.auth_string)
 
 
-def _listen(preferred_port: int) -> socket.socket:
+def listen(preferred_port: int) -> socket.socket:
     """A listening loopback socket, at the port of the last server if that is still free."""
     for port in (preferred_port, 0):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -263,7 +267,7 @@ def _listen(preferred_port: int) -> socket.socket:
     raise AssertionError
 
 
-def _spawn(home: Path, record: _Record, listener: int, lock: int, idle_s: float) -> "subprocess.Popen[bytes]":
+def _spawn(home: Path, record: Record, listener: int, lock: int, idle_s: float) -> "subprocess.Popen[bytes]":
     """Start the server process in a session of its own: Ctrl-C in our terminal is not meant for it."""
     folder = home / FOLDER
     program = Path(__file__).with_name("api_server_main.py")
@@ -278,19 +282,19 @@ def _spawn(home: Path, record: _Record, listener: int, lock: int, idle_s: float)
             pass_fds=(listener, lock),
             start_new_session=True,
             cwd=home,
-            env=_server_environment(home, record),
+            env=server_environment(home, record.auth_string),
         )
     finally:
         os.close(log)
 
 
-def _server_environment(home: Path, record: _Record) -> dict[str, str]:
+def server_environment(home: Path, auth_string: str) -> dict[str, str]:
     """The caller's environment, so that its database settings hold, with what an embedded server needs."""
     kept = {name: value for name, value in os.environ.items() if name not in {"PREFECT_API_URL", "PREFECT_API_KEY"}}
     return kept | {
         "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_API_AUTH_STRING": record.auth_string,
-        "PREFECT_API_AUTH_STRING": record.auth_string,
+        "PREFECT_SERVER_API_AUTH_STRING": auth_string,
+        "PREFECT_API_AUTH_STRING": auth_string,
         "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -302,7 +306,7 @@ def _server_environment(home: Path, record: _Record) -> dict[str, str]:
 
 
 def _restart(server: ApiServer, lock: int) -> None:
-    with _explained(server.home):
+    with explained(server.home):
         again = _start(server.home, lock, server.idle_s)
     if again.url != server.url:
         raise _failure(server, f"died, and its port is taken; it now runs at {again.url}, run the command again")
@@ -320,7 +324,7 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _healthy(url: str, *, timeout_s: float) -> bool:
+def healthy(url: str, *, timeout_s: float) -> bool:
     from http.client import HTTPConnection, HTTPException
 
     connection = HTTPConnection(url.removeprefix("http://").removesuffix("/api"), timeout=timeout_s)
@@ -336,13 +340,13 @@ def _healthy(url: str, *, timeout_s: float) -> bool:
 def _failure(server: ApiServer, what: str) -> ApiServerError:
     log = server.home / FOLDER / "server.log"
     return ApiServerError(
-        f"Prefect's API server at {server.url} {what}. {REMEDY} The log {log} ends with:\n{_log_tail(log)}",
+        f"Prefect's API server at {server.url} {what}. {REMEDY} The log {log} ends with:\n{log_tail(log)}",
         url=server.url,
         log=str(log),
     )
 
 
-def _log_tail(log: Path) -> str:
+def log_tail(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))

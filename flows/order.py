@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.forms import own_fields_first
 from flows.recipes import RecipeName
 from model_blocks.registry import Purpose
 from model_blocks.routing_types import Level
@@ -16,7 +17,7 @@ Approve = Literal["none", "spend"]
 class Order(BaseModel, ABC):
     """What every order says besides its inputs and its recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=own_fields_first)
     flow: ClassVar[str] = "product"  # whose stages say how long models take
     out: str = Field(default="stillmotion-output", description="Folder for the results; made if it is not there.")
     models: str | dict[str, str] = Field(

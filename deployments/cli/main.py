@@ -24,6 +24,7 @@ from deployments.cli.models import models
 from deployments.cli.producing import demo, product, video
 from deployments.cli.retaining import retention
 from deployments.cli.secrets import secrets
+from deployments.cli.serving import limits, serve
 from deployments.cli.spending import spend
 from deployments.cli.stats import stats
 from deployments.cli.upkeep import upkeep
@@ -52,7 +53,8 @@ def stillmotion() -> None:
 
 COMMANDS = (
     *(product, video, catalogue, demo, check, quarantine, release, approve),
-    *(runs, show, report, spend, stats, lineage, verify, rebuild, upkeep, keys, secrets, models),
+    *(runs, show, report, spend, stats, lineage, verify, rebuild),
+    *(upkeep, serve, limits, keys, secrets, models),
 )
 for command in COMMANDS:
     stillmotion.add_command(command)

@@ -87,7 +87,7 @@ class Home:
         ]
 
     def lock_is_free(self, name: str) -> bool:
-        lock = api_server._try_lock(self.folder / name)
+        lock = api_server.try_lock(self.folder / name)
         if lock is not None:
             os.close(lock)
         return lock is not None
@@ -187,9 +187,9 @@ def test_record_of_a_dead_server_is_not_believed(home: Home, monkeypatch: pytest
     monkeypatch.setattr(api_server, "_leases", {})
     monkeypatch.setattr(api_server, "ATTACH_TIMEOUT_S", 0.3)
     home.folder.mkdir(parents=True)
-    with api_server._listen(0) as closing:
-        api_server._write_record(home.folder, api_server._Record(closing.getsockname()[1], "a:b", 1))
-    lock = api_server._try_lock(home.folder / "server.lock")  # as one who has not yet written the new record
+    with api_server.listen(0) as closing:
+        api_server.write_record(home.folder, api_server.Record(closing.getsockname()[1], "a:b", 1))
+    lock = api_server.try_lock(home.folder / "server.lock")  # as one who has not yet written the new record
     assert lock is not None
     with pytest.raises(ApiServerError, match="no server listens"):
         attach_or_start(home.path)
@@ -206,10 +206,10 @@ def test_damaged_record_is_written_anew(home: Home, fake_program: Callable[[str]
 
 def test_taken_port_is_given_up_for_a_free_one(home: Home, fake_program: Callable[[str], None]) -> None:
     fake_program(ANSWERS_OK)
-    with api_server._listen(0) as taken:
+    with api_server.listen(0) as taken:
         port = taken.getsockname()[1]
         home.folder.mkdir(parents=True)
-        api_server._write_record(home.folder, api_server._Record(port, "a:b", 1))
+        api_server.write_record(home.folder, api_server.Record(port, "a:b", 1))
         server = attach_or_start(home.path)
         assert server.url != f"http://127.0.0.1:{port}/api"
         wait_until_ready(server, timeout_s=10)
