@@ -75,6 +75,7 @@ def _ready(running: "subprocess.Popen[str]") -> bool:
     """Whether the document is being written: a pipe that nobody reads would hold it up."""
     import select
 
+    assert running.stdout is not None
     return bool(select.select([running.stdout], [], [], 0)[0])
 
 
