@@ -26,6 +26,8 @@ os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["STAMINA_TESTING"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of theirs would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name in [name for name in os.environ if name.startswith("STILLMOTION_") and name not in KEPT]:
     del os.environ[name]
 

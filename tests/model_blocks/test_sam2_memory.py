@@ -10,7 +10,7 @@ import pytest
 
 from tests.model_blocks.parity import checkpoint
 
-FRAMES = int(os.environ.get("SHOT_FRAMES_TESTED", "60"))  # each takes seconds; 200 are for a machine with time
+FRAMES = int(os.environ.get("SHOT_FRAMES_TESTED", "26"))  # each takes ten seconds of a core; 200 have been
 EARLY = max(FRAMES // 5, 20)  # 16 frames' pointers and 7 frames' features are remembered by then
 ALLOWED = 1.05  # peak memory at the end over that at an early frame
 FOLLOW = """
