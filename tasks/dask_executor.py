@@ -107,7 +107,7 @@ class OnDask:
     def _available(self) -> dict[str, float]:
         """Everything a worker ever had: one that is being started again has none at the moment."""
         total = self._resources
-        for worker in self._client.scheduler_info(n_workers=-1)["workers"].values():
+        for worker in self._client.scheduler_info(n_workers=-1).get("workers", {}).values():  # none: it is away
             for name, amount in worker.get("resources", {}).items():
                 total[name] = max(total.get(name, 0.0), float(amount))
         return total
@@ -207,20 +207,29 @@ def open_cluster(settings: Settings, storage: Storage) -> Iterator[OnDask | OwnW
     Args:
         storage: The run's; workers that are not ours are asked whether they see it.
     """
-    import dask
-
     logging.getLogger("distributed").setLevel(logging.ERROR)  # a run's own words are the stages', not the cluster's
-    manners = {
-        "distributed.admin.large-graph-warning-threshold": "1GB",
-        "distributed.scheduler.allowed-failures": FAILURES_BORNE,
-    }
-    with dask.config.set(manners), ExitStack() as until:
+    with ExitStack() as until:
         if settings.dask_address is None:
             yield OwnWorkers(settings, until)
         else:
             from tasks.cluster import open_remote
 
+            until.enter_context(_configured())
             yield until.enter_context(open_remote(settings, storage))
+
+
+@contextmanager
+def _configured() -> Iterator[None]:
+    """While the block runs, Dask bears what we bear; with its defaults loaded, or the end would take them along."""
+    import dask
+    import distributed  # noqa: F401
+
+    manners = {
+        "distributed.admin.large-graph-warning-threshold": "1GB",
+        "distributed.scheduler.allowed-failures": FAILURES_BORNE,
+    }
+    with dask.config.set(manners):
+        yield
 
 
 @contextmanager
@@ -231,6 +240,7 @@ def _own_cluster(settings: Settings) -> Iterator[Any]:
     # Workers that leave at once make multiprocessing's bookkeeper complain on the user's terminal.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker")
     with (
+        _configured(),
         LocalCluster(
             n_workers=settings.workers,
             threads_per_worker=1,

@@ -11,7 +11,6 @@ from datasets.errors import UsageError
 from datasets.redaction import redact_all
 from deployments.cli.options import common_options, read_common, restyle_options
 from deployments.cli.producing import begin_server, command_line, hand_down
-from deployments.cli.words import short
 
 if TYPE_CHECKING:
     from flows.catalogue_summary import CatalogueSummary
@@ -119,6 +118,8 @@ def describe(summary: "CatalogueSummary") -> Iterator[str]:
 
         yield words(summary.plan)
         return
+    from deployments.cli.words import short
+
     yield f"{summary.redone} products were made anew"
     for name, path in (("manifest", summary.manifest), ("changes", summary.changes_file), ("report", summary.report)):
         if path:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from datasets.errors import NotFoundError, StorageUnavailableError, UsageError
 from datasets.ledger import Ledger, LedgerSession, open_ledger
+from datasets.ledger.approval_rows import ApprovalRows
 from datasets.ledger.catalogue_rows import CatalogueRows
 from datasets.ledger.gate_rows import GateRows
 from datasets.ledger.lineage_rows import LineageRows
@@ -331,6 +332,7 @@ Call = Callable[[LedgerSession], object]
 # finds none; a writer that needs a run fails for want of one; any other writer writes rows of the stranger's own.
 FOUND_NOTHING: dict[str, Call] = {
     "runs": lambda s: s.runs(limit=100),
+    "runs_in": lambda s: s.runs_in(["running", "delivered"]),
     "items": lambda s: s.items("run-1"),
     "stages": lambda s: s.stages("run-1"),
     "outputs": lambda s: s.outputs("run-1"),
@@ -347,6 +349,9 @@ REFUSED: dict[str, tuple[type[Exception], Call]] = {
     "record_error": (IntegrityError, lambda s: s.record_error(an_error("error-2"))),
 }
 CHANGED_NOTHING_OF_OTHERS: dict[str, Call] = {
+    "note_run": lambda s: s.note_run(a_run(status="late", recipe="theirs")),
+    "pause_run": lambda s: s.pause_run("run-1", "paused", {}),
+    "adopt_run": lambda s: s.adopt_run(a_run()),
     "start_run": lambda s: s.start_run(a_run(status="delivered", recipe="theirs")),
     "link_flow_run": lambda s: s.link_flow_run("run-1", "theirs"),
     "beat": lambda s: s.beat("run-1"),
@@ -381,7 +386,7 @@ def filled(ledger: Ledger) -> Ledger:
     own_tests = {"leases", "purchases", "budgets", "avoided", "circuits", "secret_reads", "lineage_records", "outbox"}
     own_tests |= {"gate_results", "quarantine", "looks", "routing_decisions"}
     own_tests |= {"model_states", "model_processes", "model_events"}
-    own_tests |= {"catalogues", "catalogue_rows", "catalogue_changes"}
+    own_tests |= {"catalogues", "catalogue_rows", "catalogue_changes", "approvals", "approval_purchases"}
     assert {name for name, rows in rows_of(ledger, "anna").items() if not rows} == own_tests
     return ledger
 
@@ -393,6 +398,7 @@ def test_every_public_method_is_tried_by_a_stranger() -> None:
         *dir(ModelRows),
         *dir(RoutingRows),
         *dir(CatalogueRows),
+        *dir(ApprovalRows),
         *dir(RunSums),
         "save_notes",
     }  # which have their own

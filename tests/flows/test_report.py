@@ -169,7 +169,8 @@ def test_every_status_renders(status: str) -> None:
 
 def test_every_run_status_has_its_words() -> None:
     assert set(RUN_WORDS) == {
-        "delivered", "failed", "partial", "unreadable", "running", "crashed", "cancelled", "interrupted",
+        "delivered", "failed", "partial", "unreadable", "running", "paused", "crashed", "cancelled",
+        "interrupted",
     }  # fmt: skip
 
 

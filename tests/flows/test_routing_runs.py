@@ -284,12 +284,12 @@ def test_a_restricted_licence_is_refused_with_what_there_is_instead(
 
 def test_weights_that_go_between_choice_and_use(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(weights, monkeypatch, GENERAL)
-    from tasks.executor import open_executor as begin
+    from tasks.cluster import refuse_missing as begin
 
     def gone(*arguments: Any, **more: Any) -> Any:
         shutil.rmtree(weights)
         return begin(*arguments, **more)
 
-    monkeypatch.setattr("flows.opening.open_executor", gone)
+    monkeypatch.setattr("flows.opening.refuse_missing", gone)  # behind the choice
     (item,) = run(small(tmp_path / "cup.png")).items
     assert (item.status, item.reasons[0].facts["code"]) == ("delivered", "weights_missing")
