@@ -179,6 +179,13 @@ class OnCluster(OnDask):
         """Everything that a worker declared, the most that one of them has."""
         return self._available()
 
+    def _available(self) -> dict[str, float]:
+        try:
+            return super()._available()
+        except WorkerLostError as error:
+            self._wait_for_scheduler(error)
+            return super()._available()
+
     def _submit(self, function: Callable[[Task], Result], task: Task, resources: dict[str, float]) -> Any:
         from distributed.client import ClosedClientError
 
@@ -199,10 +206,10 @@ class OnCluster(OnDask):
         self._wait_for_scheduler(error)
         return self._result(self._submit(function, task, resources))
 
-    def _wait_for_scheduler(self, error: CancelledError) -> None:
+    def _wait_for_scheduler(self, error: BaseException) -> None:
         until = time.monotonic() + SCHEDULER_BACK_S
         while time.monotonic() < until and self._client.status in ("connecting", "running"):
-            if self._client.status == "running" and self._client.scheduler_info(n_workers=-1)["workers"]:
+            if self._client.status == "running" and self._client.scheduler_info(n_workers=-1).get("workers"):
                 return
             time.sleep(POLL_S)
         raise _lost() from error

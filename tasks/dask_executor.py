@@ -107,7 +107,10 @@ class OnDask:
     def _available(self) -> dict[str, float]:
         """Everything a worker ever had: one that is being started again has none at the moment."""
         total = self._resources
-        for worker in self._client.scheduler_info(n_workers=-1).get("workers", {}).values():  # none: it is away
+        told = self._client.scheduler_info(n_workers=-1)
+        if "workers" not in told:  # the scheduler is away
+            raise _gone()
+        for worker in told["workers"].values():
             for name, amount in worker.get("resources", {}).items():
                 total[name] = max(total.get(name, 0.0), float(amount))
         return total
