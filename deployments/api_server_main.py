@@ -86,6 +86,20 @@ def begin_immediately() -> None:
         return ("BEGIN IMMEDIATE" if statement == "BEGIN DEFERRED" else statement), parameters
 
 
+def uvicorn_config(app: Activity) -> Any:
+    """How a Prefect API is served here: silent, and quick to end."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=3,
+    )
+
+
 async def serve(folder: Path, listener: socket.socket, idle_s: float) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
@@ -94,15 +108,7 @@ async def serve(folder: Path, listener: socket.socket, idle_s: float) -> None:
     activity = Activity(create_app(ephemeral=True, final=True))
     gc.freeze()
     gc.enable()
-    config = uvicorn.Config(
-        activity,
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=3,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn_config(activity))
     watch = asyncio.create_task(end_when_idle(server, activity, folder / "lease.lock", idle_s))
     try:
         await server.serve(sockets=[listener])

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from deployments.api_server_main import (
-    KEEP_ALIVE_S,
     Activity,
     App,
     Receive,
@@ -20,6 +19,7 @@ from deployments.api_server_main import (
     Send,
     begin_immediately,
     note_pid,
+    uvicorn_config,
 )
 from deployments.scheduler_repair import let_schedules_fire
 from deployments.serve_child import end_with_parent
@@ -64,15 +64,8 @@ async def serve(listener: socket.socket) -> None:
     from prefect.server.api.server import create_app
 
     let_schedules_fire()
-    config = uvicorn.Config(
-        Activity(SameOrigin(create_app(final=True))),  # ends in time, also if a service does not
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=3,
-    )
-    server = uvicorn.Server(config)
+    app = Activity(SameOrigin(create_app(final=True)))  # ends in time, also if a service does not
+    server = uvicorn.Server(uvicorn_config(app))
     await server.serve(sockets=[listener])
     if not server.started:
         sys.exit(3)

@@ -6,7 +6,7 @@ is paused, and the same command goes on with it. Everything that was made comes 
 """
 
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
@@ -21,7 +21,6 @@ from datasets.ledger import Approval, Ledger, Wanted
 from datasets.money import MICRO, dollars
 from flows.order import Order
 from flows.recipes import Recipe
-from flows.summary import RunSummary
 from tasks.ends import AwaitingApprovalError, RejectedError
 
 BY_PREFECT = "Prefect"
@@ -37,6 +36,13 @@ class SpendApproval(RunInput):
     budget_usd: float | None = Field(
         default=None, ge=0, description="Most that it may cost, in US dollars; empty: the amount that is asked for."
     )
+
+
+class Asking(Protocol):
+    """What a run came to that asks for approval; its state holds it."""
+
+    @property
+    def approval(self) -> Approval | None: ...
 
 
 class SpendCheck:
@@ -133,7 +139,7 @@ def budget_of(answer: SpendApproval, asked: Approval) -> int | None:
     return min(given, asked.asked_micro_usd)
 
 
-def pause(summary: RunSummary) -> State[Any]:
+def pause(summary: Asking) -> State[Any]:
     """Pause the flow run with the form.
 
     Returns:

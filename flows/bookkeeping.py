@@ -12,12 +12,12 @@ from prefect.exceptions import Pause, TerminationSignal
 
 from datasets.errors import NotFoundError
 from datasets.ledger import ItemRecord, RunHeart, RunRecord
-from datasets.ledger.processes import host_name
+from datasets.ledger.processes import ORPHAN_AFTER, host_name
 from datasets.settings import read_settings
 from flows.choosing import choices_of, routing_of_run
 from flows.opening import open_books
 from flows.order import Order
-from flows.orphans import ORPHAN_AFTER, closing_orphans
+from flows.orphans import closing_orphans
 from flows.recipes import Recipe
 from flows.summary import RunSummary
 from flows.telling import tell_end, tell_start, told_of

@@ -29,7 +29,7 @@ def catalogue(order: CatalogueOrder) -> State[Any]:
 
     Returns:
         A state that holds the ``CatalogueSummary``: completed when everything was delivered or stopped on purpose,
-        failed when a row failed.
+        failed when a row failed, paused when it asks before it spends.
     """
     install()
     with scrubbing():  # Prefect keeps an error's text
@@ -41,7 +41,15 @@ def _asked(order: CatalogueOrder, settings: Settings) -> CatalogueSummary:
 
 
 def final_state(summary: CatalogueSummary) -> State[Any]:
-    """How Prefect shows the end."""
+    """How Prefect shows the end.
+
+    Raises:
+        Pause: It asks for approval and has a deployment: it is suspended.
+    """
+    if summary.approval is not None:
+        from flows.approval import pause
+
+        return pause(summary)
     told = ", ".join(f"{count} {change}" for change, count in summary.changes.items()) or "no rows"
     if summary.exit_status in (1, 2):
         stopped = [str(reason["message"]) for reason in summary.reasons if reason.get("level") in ("stop", "error")]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from datasets.catalogue import ColumnMapping
-from flows.order import Approve, Order
+from flows.order import Order
 from flows.recipes import RecipeName
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
@@ -44,13 +44,6 @@ class CatalogueOrder(Order):
             raise ValueError(
                 "use 1 to 63 lower-case letters, digits, '_', '-' and '.', beginning with a letter or digit"
             )
-        return value
-
-    @field_validator("approve")
-    @classmethod
-    def _nobody_is_asked(cls, value: Approve) -> Approve:
-        if value != "none":
-            raise ValueError("a catalogue asks nobody; give it a budget, or run its products by `product` to be asked")
         return value
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets.catalogue import Table, TableFacts, catalogue_roots, open_table
 from datasets.fetch.fetcher import open_fetcher
 from datasets.identity import digest_file
-from datasets.ledger import CatalogueRecord, NotesWriter, RunRecord
+from datasets.ledger import Approval, CatalogueRecord, NotesWriter, RunRecord
 from datasets.lineage.beside import FOLDER as RECORDS
 from datasets.lineage.outbox import draining
 from datasets.settings import Settings
@@ -89,7 +89,7 @@ def plan_catalogue(order: CatalogueOrder, settings: Settings) -> CatalogueSummar
             "cost_usd_at_most": most_usd(rows, plan.paid),
         }
     changes = dict(plan.changes) | ({"retired": gone} if gone else {})
-    status = "failed" if any(reason["level"] in STOPS for reason in reasons) else "planned"
+    status = "failed" if _stops(reasons) else "planned"
     return CatalogueSummary(
         run_id="", catalogue=order.catalogue, recipe=main.title, status=status, rows=survey.facts.rows, counts={},
         changes=changes, seconds=time.perf_counter() - begun, failed=plan.failed, reasons=reasons, plan=facts,
@@ -112,17 +112,21 @@ def run_catalogue(order: CatalogueOrder, settings: Settings) -> CatalogueSummary
         for folder in (FOLDER, f"{FOLDER}/{RECORDS}"):
             sweep_parts(order.out_folder / folder)
         record = begin_run(run, "catalogue", order, survey.recipes.main, ())
+        if run.approval is not None:
+            run.approval.take_decisions()
         set_run_budget(run, order)
         last = _last(run, order)
         reasons, tally = _judged(survey.facts, last, order), Tally(order.failure_budget)
-        writes = 0
+        writes, retired, asked = 0, 0, None
         with alive(run):
-            if not any(reason["level"] in STOPS for reason in reasons):
+            if not _stops(reasons):
                 rows = _rows(run, record, order, survey, pictures, last)
                 stopped, writes = _feed(rows, order, survey, tally)
                 reasons += stopped
-            retired = 0 if any(reason["level"] in STOPS for reason in reasons) else _finish(run, order, survey.facts)
-        summary = _summary(run, order, survey, tally, reasons, retired, begun)
+            if not _stops(reasons):
+                asked = None if run.approval is None else run.approval.ask()
+                retired = 0 if asked else _finish(run, order, survey.facts)  # one that waits has not ended
+        summary = _summary(run, order, survey, tally, reasons, retired, begun, asked)
         summary = _write_files(run, order, summary)
         _end(run, survey.facts, tally, summary, writes)
         with draining(run.ledger, run.storage, settings):
@@ -169,6 +173,11 @@ def _judged(facts: TableFacts, last: CatalogueRecord | None, order: CatalogueOrd
     return [{"code": r.code, "message": r.message, "facts": dict(r.facts), "level": r.level} for r in found]
 
 
+def _stops(reasons: list[dict[str, object]]) -> bool:
+    """Whether one of them ends the run."""
+    return any(reason["level"] in STOPS for reason in reasons)
+
+
 def _feed(rows: Rows, order: CatalogueOrder, survey: _Survey, tally: Tally) -> tuple[list[dict[str, object]], int]:
     """Take all rows through; why that was stopped, and how many transactions it took."""
     run, size = rows.run, max(order.batch_size, survey.size)
@@ -199,14 +208,14 @@ def _finish(run: RunContext, order: CatalogueOrder, facts: TableFacts) -> int:
 
 def _summary(
     run: RunContext, order: CatalogueOrder, survey: _Survey, tally: Tally, reasons: list[dict[str, object]],
-    retired: int, begun: float,
+    retired: int, begun: float, asked: Approval | None,
 ) -> CatalogueSummary:  # fmt: skip
     changes = dict(sorted(tally.changes.items())) | ({"retired": retired} if retired else {})
     return CatalogueSummary(
         run_id=run.run_id,
         catalogue=order.catalogue,
         recipe=survey.recipes.main.title,
-        status=catalogue_status(tally.statuses, reasons),
+        status="paused" if asked else catalogue_status(tally.statuses, reasons),
         rows=survey.facts.rows,
         counts=dict(sorted(tally.statuses.items())),
         changes=changes,
@@ -218,6 +227,7 @@ def _summary(
         failed=tally.failed,
         reasons=reasons,
         money=money_of_run(run.ledger, run.storage.tenant, run.run_id),
+        approval=asked,
     )
 
 
@@ -235,7 +245,7 @@ def _write_files(run: RunContext, order: CatalogueOrder, summary: CatalogueSumma
 
 
 def _end(run: RunContext, facts: TableFacts, tally: Tally, summary: CatalogueSummary, writes: int) -> None:
-    """Write down how the run ended, and leave word of it for others."""
+    """Write down how the run ended, and leave word of it for others; one that asks for approval waits."""
     paths = [Path(path) for path in (summary.manifest, summary.changes_file) if path]
     told: Mapping[str, object] = {
         "seconds": round(summary.seconds, 3),
@@ -254,6 +264,10 @@ def _end(run: RunContext, facts: TableFacts, tally: Tally, summary: CatalogueSum
         "table_sha256": facts.sha256,
         "files": [{"name": path.name, "sha256": digest_file(path), "bytes": path.stat().st_size} for path in paths],
     }
+    if summary.approval is not None:
+        with run.ledger.session(run.storage.tenant) as session:
+            session.pause_run(run.run_id, summary.status, dict(told))
+        return
     more = told_of(run.ledger, run.storage.tenant, run.run_id)
     with run.ledger.session(run.storage.tenant) as session:
         session.finish_run(run.run_id, summary.status, dict(told))

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from flows.summary import EXIT_STATUS
+from flows.summary import EXIT_STATUS, approval_json
 from flows.sums import Money
+
+if TYPE_CHECKING:
+    from datasets.ledger import Approval
 
 MOST_SHOWN = 100  # failed rows in the document; the manifest holds all of them
 
@@ -14,7 +18,7 @@ class CatalogueSummary:
     """The whole run; nothing in it grows with the number of rows.
 
     Attributes:
-        status: delivered, partial, failed, planned, unreadable (not one row could be used).
+        status: delivered, partial, failed, paused, planned, unreadable (not one row could be used).
         rows: Rows of the table, good and bad.
         counts: Rows by status: delivered, failed, stopped, deferred, held.
         changes: Rows by what changed since the last run: added, changed, unchanged, retired, failed, recovered, ...
@@ -24,6 +28,7 @@ class CatalogueSummary:
         failed: At most a hundred rows that failed: line, sku, reasons.
         reasons: What stopped the run, or what its user should know.
         plan: Of a dry run: what it may cost at most, how long it should take.
+        approval: What a paused run asks for.
     """
 
     run_id: str
@@ -45,6 +50,7 @@ class CatalogueSummary:
     report: str | None = None
     money: Money = field(default_factory=Money)
     plan: Mapping[str, object] | None = None
+    approval: "Approval | None" = None
 
     @property
     def exit_status(self) -> int:
@@ -74,6 +80,7 @@ class CatalogueSummary:
             "money": self.money.to_json(),
             "report": self.report,
             "plan": self.plan,
+            "approval": approval_json(self.approval) if self.approval else None,
         }
 
 

@@ -13,7 +13,7 @@ from flows.clip_graph import Node, grouped_clip, last_reader, needed, nodes_of
 from flows.clip_planning import ClipPlan, refuse_plan
 from flows.clip_recipes import DECODE
 from flows.fallback import choose_for_size, with_fallbacks
-from flows.journey import deliver, discard, guarded, held, repaired, result
+from flows.journey import deliver, discard, guarded, output_held, repaired, result
 from flows.journey_state import Journey, by_fingerprint
 from flows.recipes import Recipe
 from flows.summary import ItemResult, Reason
@@ -203,7 +203,7 @@ def _release(journey: _ClipJourney) -> None:
     for node in journey.nodes:
         if node.sink or node.outcome is None or not last_reader(journey.nodes, node, done):
             continue
-        with held(node.key.fingerprint) as ours:
+        with output_held(node.key.fingerprint) as ours:
             stored = node.stored() if ours else None
             if stored is not None and stored.frames is not None:
                 node.place.release_frames()

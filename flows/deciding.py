@@ -1,5 +1,6 @@
 """What a human decided about a paused run, carried out: its runner or its command goes on with it, or it is over."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -150,13 +151,19 @@ def close_rejected(ledger: Ledger, tenant: str, run: RunRecord) -> str:
     """End a run that nobody will go on with: what waited for approval is stopped. Returns its status."""
     told = told_of(ledger, tenant, run.run_id)
     with ledger.session(tenant) as session:
-        for item in session.items(run.run_id):
+        items = session.items(run.run_id)
+        counts = Counter((run.summary or {}).get("items") or Counter(str(item.status) for item in items))
+        for item in items:
             if any(reason.get("code") == AwaitingApprovalError.code for reason in item.reasons):
                 _stop(session, run.run_id, item)
-        statuses = [str(item.status) for item in session.items(run.run_id)]
-        status = "failed" if "failed" in statuses else "partial"
-        counts = {each: statuses.count(each) for each in sorted(set(statuses))}
-        facts = (run.summary or {}) | {"items": counts, "exit_status": 1 if status == "failed" else 3}
+                counts.subtract([str(item.status)])
+                counts.update([RejectedError.status])
+        counts = +counts
+        status = "failed" if counts["failed"] else "partial"
+        facts = (run.summary or {}) | {
+            "items": dict(sorted(counts.items())),
+            "exit_status": 1 if status == "failed" else 3,
+        }
         session.finish_run(run.run_id, status, facts)
         tell_end(session, run.run_id, told)
     return status

@@ -11,6 +11,7 @@ from datasets.assets import asset_path, copy_asset
 from datasets.errors import OutputDamagedError, OutputIncompleteError, PipelineError, StorageUnavailableError
 from datasets.identity import digest_file
 from datasets.ledger import ErrorRecord, OutputRecord
+from datasets.ledger.leases import held
 from datasets.outputs import OutputPlace, StoredFile, read_manifest
 from datasets.storage import part_name
 from flows.fallback import hand_over, taken_over
@@ -101,23 +102,17 @@ def _has_no_pixels(place: OutputPlace) -> bool:
 
 def discard(fingerprint: str) -> None:
     """Remove an output, unless somebody is making it right now."""
-    with held(fingerprint) as ours:
+    with output_held(fingerprint) as ours:
         if ours:
             OutputPlace(current_run().storage, fingerprint).discard()
 
 
 @contextmanager
-def held(fingerprint: str) -> Iterator[bool]:
+def output_held(fingerprint: str) -> Iterator[bool]:
     """Whether the output is ours to change while the block runs; not if somebody is making it right now."""
     run = current_run()
-    lease = run.ledger.lease(run.storage.tenant, fingerprint, ttl_s=run.settings.lease_s)
-    if not lease.try_acquire():
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lease.release()
+    with held(run.ledger.lease(run.storage.tenant, fingerprint, ttl_s=run.settings.lease_s)) as ours:
+        yield ours
 
 
 def _storage_error(item: str) -> PipelineError:

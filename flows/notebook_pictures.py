@@ -8,12 +8,10 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from datasets.errors import NotFoundError, OutputDamagedError, OutputIncompleteError
 from datasets.facts import Facts
-from datasets.outputs import OutputPlace, read_manifest
+from datasets.outputs import OutputPlace
 from flows.report import in_words, picture
-from flows.reporting import LARGEST_SHOWN, SHOWN_FIRST
-from tasks.intake import PREVIEW
+from flows.reporting import SHOWN_FIRST, stored_preview
 from tasks.ops.small_copy import small_copy
 
 SOURCES = ("intake", "decode")
@@ -56,12 +54,12 @@ def pictures_of(
 def _found(facts: Facts, stages: pl.DataFrame, outputs: pl.DataFrame, side: int) -> Iterator[Shown]:
     sources = stages.filter(pl.col("stage").is_in(SOURCES), pl.col("error_code").is_null())
     for fingerprint in sources["fingerprint"].head(1):
-        yield from _shown("source", _stored(facts, fingerprint, ""), side)
+        yield from _shown("source", stored_preview(OutputPlace(facts.storage, fingerprint)), side)
     large = outputs.filter(pl.col("role") != "thumbnail")
     for output in sorted((large if large.height else outputs).iter_rows(named=True), key=_place):
         stored = str(json.loads(output["extra"]).get("stored", ""))
         caption = f"{in_words(output['role'])}, {output['width']} × {output['height']}"
-        yield from _shown(caption, _stored(facts, output["fingerprint"], stored), side)
+        yield from _shown(caption, stored_preview(OutputPlace(facts.storage, output["fingerprint"]), stored), side)
 
 
 def _place(output: dict[str, Any]) -> tuple[int, int, str]:
@@ -75,14 +73,3 @@ def _shown(caption: str, data: bytes | None, side: int) -> Iterator[Shown]:
     found = picture(small)
     if found is not None:
         yield Shown(caption, found.uri, found.width, found.height, found.clear)
-
-
-def _stored(facts: Facts, fingerprint: str, stored: str) -> bytes | None:
-    """The preview that a stage left, or the file it made where that is small; None where it is gone."""
-    place = OutputPlace(facts.storage, fingerprint)
-    try:
-        files = read_manifest(place).files
-        name = PREVIEW if PREVIEW in files else stored
-        return place.read_file(name, files[name]) if name in files and files[name].bytes <= LARGEST_SHOWN else None
-    except (OutputIncompleteError, OutputDamagedError, NotFoundError):
-        return None

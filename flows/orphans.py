@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from datetime import timedelta
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
@@ -28,7 +27,6 @@ from datasets.ledger import Ledger
 LOGGER = logging.getLogger(__name__)
 LATEST = 200  # crashed runs of the ledger that are compared with Prefect; older ones were compared before
 OPEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
 DEAD = ("crashed", "interrupted")  # an interrupted command may leave before Prefect has heard of it
 PATIENCE_S = 5.0  # a server too busy to answer is asked again by the next run
 

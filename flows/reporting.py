@@ -206,9 +206,11 @@ def _rank(role: str) -> int:
 
 def _preview(find: FindPlace, fingerprint: str | None, stored: str = "") -> bytes | None:
     """The preview that a stage left, or the picture it made; None where it is gone, or too large to be shown small."""
-    if fingerprint is None:
-        return None
-    place = find(fingerprint)
+    return None if fingerprint is None else stored_preview(find(fingerprint), stored)
+
+
+def stored_preview(place: OutputPlace, stored: str = "") -> bytes | None:
+    """The preview in an output, or the file of that name where it is small; None where there is neither."""
     try:
         files = read_manifest(place).files
         name = PREVIEW if PREVIEW in files else stored

@@ -10,13 +10,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow
 
 from datasets.ledger import RunRecord
-from datasets.ledger.processes import host_name
+from datasets.ledger.processes import ORPHAN_AFTER, host_name
 from datasets.ledger.session import is_gone
 from datasets.ledger.tables import json_ready
 from datasets.settings import Settings
 from flows.opening import open_books
 from flows.order import Order
-from flows.orphans import ORPHAN_AFTER
 
 TOLD = "command"  # how it was asked for says nothing about what is asked
 

@@ -20,6 +20,7 @@ from datasets.condemned import (
 )
 from datasets.errors import LeaseBusyError, OutputIncompleteError
 from datasets.ledger import Ledger
+from datasets.ledger.leases import held
 from datasets.ledger.retention_rows import read_holds
 from datasets.outputs import OutputPlace
 from datasets.retention import Holds, Judge, Kind, RetentionRules, Stored
@@ -164,13 +165,10 @@ class Retention:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lease = self.ledger.lease(self.storage.tenant, LEASE, ttl_s=self.lease_s)
-        if not lease.try_acquire():
-            raise LeaseBusyError("another upkeep is removing what is not needed; let it finish", key=LEASE)
-        try:
+        with held(self.ledger.lease(self.storage.tenant, LEASE, ttl_s=self.lease_s)) as ours:
+            if not ours:
+                raise LeaseBusyError("another upkeep is removing what is not needed; let it finish", key=LEASE)
             yield
-        finally:
-            lease.release()
 
     @contextmanager
     def _held(self, stored: Stored) -> Iterator[bool]:
@@ -178,11 +176,5 @@ class Retention:
         if not stored.is_output:
             yield True
             return
-        lease = self.ledger.lease(self.storage.tenant, stored.digest, ttl_s=self.lease_s)
-        if not lease.try_acquire():
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lease.release()
+        with held(self.ledger.lease(self.storage.tenant, stored.digest, ttl_s=self.lease_s)) as ours:
+            yield ours

@@ -1,13 +1,12 @@
 """Events that were told and artifacts of runs long past: what upkeep removes beside outputs and assets."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from datasets.ledger import Ledger
+from datasets.ledger.leases import held
 from datasets.ledger.retention_rows import flow_runs_ended, forget_events
 from datasets.lineage.outbox import LEASE
 from datasets.lineage.sinks import EVENT_FOLDER, EVENTS
@@ -24,22 +23,11 @@ EVENT_TIME = "eventTime"
 
 def remove_events(storage: Storage, ledger: Ledger, before: datetime, *, dry_run: bool) -> int:
     """Events that their sink took before a moment, from the outbox and from the storage. Returns how many."""
-    with _outbox_held(ledger, storage.tenant) as ours:
+    with held(ledger.lease(storage.tenant, LEASE)) as ours:
         if not ours:  # somebody is telling events; the next pass comes to it
             return 0
         told = forget_events(ledger, storage.tenant, before, dry_run=dry_run)
         return told + _from_file(storage, before, dry_run=dry_run) + _from_objects(storage, before, dry_run=dry_run)
-
-
-@contextmanager
-def _outbox_held(ledger: Ledger, tenant: str) -> Iterator[bool]:
-    lease = ledger.lease(tenant, LEASE)
-    ours = lease.try_acquire()
-    try:
-        yield ours
-    finally:
-        if ours:
-            lease.release()
 
 
 def _from_file(storage: Storage, before: datetime, *, dry_run: bool) -> int:

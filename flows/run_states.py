@@ -30,11 +30,12 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Completed, Failed
 
 from datasets.ledger import Approval, Ledger, RunRecord
+from datasets.ledger.processes import ORPHAN_AFTER
 from datasets.ledger.session import is_gone
 from flows.approval import ask_in_prefect, take_answer
 from flows.deciding import carry_out
 from flows.late_runs import note_late_runs
-from flows.orphans import DEAD, LATEST, OPEN, ORPHAN_AFTER, close_flow_runs
+from flows.orphans import DEAD, LATEST, OPEN, close_flow_runs
 from flows.telling import tell_end, told_of
 
 WAITING = ("paused", "scheduled", "late")

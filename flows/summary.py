@@ -151,11 +151,12 @@ class RunSummary:
             "avoided_usd": self.money.avoided_net,
             "money": self.money.to_json(),
             "report": self.report,
-            "approval": _approval_json(self.approval) if self.approval else None,
+            "approval": approval_json(self.approval) if self.approval else None,
         }
 
 
-def _approval_json(asked: "Approval") -> dict[str, object]:
+def approval_json(asked: "Approval") -> dict[str, object]:
+    """What a paused run asks for, as its document says it."""
     return {"purchases": asked.purchases, "at_most_usd": asked.asked_micro_usd / MICRO, "state": asked.state}
 
 

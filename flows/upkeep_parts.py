@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.ledger import LedgerSession
-from datasets.ledger.processes import host_name, is_alive
+from datasets.ledger.processes import ORPHAN_AFTER, host_name, is_alive
 from datasets.retention import RetentionRules
 from datasets.thermal import AUTOMATIC
 from flows.upkeep import READER, Part, Place, drained, due, guarded, looked_up, sweep
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 DEAD = ("crashed", "interrupted")
 WAITING = ("paused", "scheduled", "late")
 MEGABYTE = 1_000_000
-ORPHAN_AFTER = timedelta(minutes=5)  # as for a run that begins: another host's silence
 WORDS = {
     "frames": "pixels of steps on the way",
     "steps": "steps that led to nothing",

@@ -5,6 +5,8 @@ Times are this host's UTC clock; hosts that share a ledger are expected to agree
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
@@ -94,6 +96,18 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+@contextmanager
+def held(lease: Lease) -> Iterator[bool]:
+    """Whether the lease is ours while the block runs; it is not waited for."""
+    if not lease.try_acquire():
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lease.release()
 
 
 def new_holder() -> str:

@@ -2,11 +2,13 @@
 
 import os
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 
 FIRST_PID_NAMESPACE = 0xEFFFFFFC  # Linux, include/linux/proc_ns.h: the namespace outside all containers
+ORPHAN_AFTER = timedelta(minutes=5)  # a run on another host that was silent for so long is taken for dead
 CLOCK_TOLERANCE_S = 1.0  # a process's birth is known to a clock tick, and the boot time it counts from to a second
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from datasets.errors import PipelineError
 from datasets.ledger import Ledger
+from datasets.ledger.leases import held
 from datasets.ledger.lineage_rows import OutboxRow
 from datasets.lineage.events import render
 from datasets.lineage.sinks import EventRefusedError, FileSink, HttpSink, Send, SinkAwayError
@@ -44,13 +45,10 @@ def drain(ledger: Ledger, storage: Storage, settings: Settings, *, deadline_s: f
         settings: Whether a service is set (``STILLMOTION_LINEAGE_URL``).
         deadline_s: After which no further event is sent; also how long the service may take to answer.
     """
-    lease = ledger.lease(storage.tenant, LEASE)
-    if not lease.try_acquire():
-        return Drained(error=BUSY)
-    try:
+    with held(ledger.lease(storage.tenant, LEASE)) as ours:
+        if not ours:
+            return Drained(error=BUSY)
         return _drain(ledger, storage, settings, time.monotonic() + deadline_s, deadline_s)
-    finally:
-        lease.release()
 
 
 def _drain(ledger: Ledger, storage: Storage, settings: Settings, end: float, timeout_s: float) -> Drained:

@@ -118,13 +118,15 @@ def describe(summary: "CatalogueSummary") -> Iterator[str]:
 
         yield words(summary.plan)
         return
-    from deployments.cli.words import short
+    from deployments.cli.words import how_to_approve, short
 
     yield f"{summary.redone} products were made anew"
     for name, path in (("manifest", summary.manifest), ("changes", summary.changes_file), ("report", summary.report)):
         if path:
             yield f"{name + ':':<9} {short(Path(path))}"
     yield f"run:      {summary.run_id}"
+    if summary.approval is not None:
+        yield from how_to_approve(summary.run_id, summary.approval)
 
 
 def _failed(row: Mapping[str, object]) -> Iterator[str]:

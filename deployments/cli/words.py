@@ -37,10 +37,10 @@ def describe(summary: RunSummary) -> Iterator[str]:
         yield f"report: {short(Path(summary.report))}"
         yield f"run:    {summary.run_id}"
     if summary.approval is not None:
-        yield from _how_to_approve(summary.run_id, summary.approval)
+        yield from how_to_approve(summary.run_id, summary.approval)
 
 
-def _how_to_approve(run_id: str, asked: "Approval") -> Iterator[str]:
+def how_to_approve(run_id: str, asked: "Approval") -> Iterator[str]:
     """What a paused run asks for, and what a human says to it."""
     amount = dollars(asked.asked_micro_usd, 2)
     yield f"it asks for {counted(asked.purchases, 'purchase')} of {amount} USD at most; nothing was spent on them yet"

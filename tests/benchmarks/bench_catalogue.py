@@ -9,8 +9,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,49 +34,67 @@ GOAL = 1.15
 TASKS_GOAL = 100  # of Prefect, per 1,000 rows
 
 
-def run(rows: int = 48, side: int = 1400, unchanged: int = 300) -> list[str]:
+def run(rows: int = 48, side: int = 1400, unchanged: int = 1500, repeats: int = 5) -> list[str]:
     """Print and return the tables."""
     with tempfile.TemporaryDirectory() as name, prefect_server(Path(name)):
-        lines = _unchanged(Path(name) / "small", unchanged)  # first, so that everything is imported
-        lines = _ratio(Path(name) / "large", rows, side) + lines
+        lines = _unchanged(Path(name) / "small", unchanged, repeats)  # first, so that everything is imported
+        lines = _ratio(Path(name) / "large", rows, side, repeats) + lines
     for line in lines:
         print(line)
     return lines
 
 
-def _ratio(folder: Path, rows: int, side: int) -> list[str]:
+def _ratio(folder: Path, rows: int, side: int, repeats: int) -> list[str]:
+    """Loop and flow in turns, the flow each time with an empty store."""
+    walls, processor, paces = list[float](), list[float](), list[tuple[float, float]]()
     with _shop(folder, rows, side) as (shop, settings):
-        bare_s, bare_cpu = _timed(lambda: [_bare(shop.served / name) for name in shop.products.values()])
-        with _counting(settings) as writes:
-            made = list[CatalogueSummary]()
-            flow_s, flow_cpu = _timed(lambda: made.append(_run(shop, settings)))
-        tasks = _task_runs(made[0].run_id)
+        for repeat in range(repeats):
+            empty = settings.model_copy(update={"storage_root": str(folder / f"store-{repeat}")})
+            summaries = list[CatalogueSummary]()
+            bare_s, bare_cpu = _timed(lambda: [_bare(shop.served / name) for name in shop.products.values()])
+            with _counting(empty) as writes:
+                flow_s, flow_cpu = _timed(partial(_run_into, summaries, shop, empty, repeat))
+            walls.append(flow_s / bare_s)
+            processor.append(flow_cpu / bare_cpu)
+            paces.append((rows / flow_s, rows / bare_s))
+        tasks = _task_runs(summaries[0].run_id)
+    flow, loop = (statistics.median(pace) for pace in zip(*paces, strict=True))
     return [
-        f"{rows} pictures of {side} px: flow {rows / flow_s:.2f} rows/s, loop {rows / bare_s:.2f} rows/s",
-        f"ratio {flow_s / bare_s:.3f} by the clock, {flow_cpu / bare_cpu:.3f} in processor time (goal {GOAL})",
+        f"{rows} pictures of {side} px, medians of {repeats}: flow {flow:.2f} rows/s, loop {loop:.2f} rows/s",
+        f"ratio {_spread(walls)} by the clock, {_spread(processor)} in processor time (goal {GOAL})",
         f"{1000 * tasks / rows:.0f} Prefect tasks per 1,000 rows (goal {TASKS_GOAL})",
         f"{writes['commit'] / rows:.2f} writing transactions and {writes['statement'] / rows:.2f} statements per row",
     ]
 
 
-def _unchanged(folder: Path, rows: int) -> list[str]:
+def _run_into(summaries: list[CatalogueSummary], shop: Shop, settings: Settings, number: int) -> None:
+    summaries.append(_run(shop, settings, number))
+
+
+def _unchanged(folder: Path, rows: int, repeats: int) -> list[str]:
+    """Runs of all rows and of one row, which differ by what the others cost."""
     with _shop(folder, rows, LARGEST) as (shop, settings):
         _run(shop, settings)
-        times = []
-        for _ in range(3):
-            begun = time.perf_counter()
-            summary = _run(shop, settings)
-            times.append(time.perf_counter() - begun)
-            assert summary.worked == 0
-        started = _start(shop, settings)
-    each = max(0.0, 1000 * (statistics.median(times) - started) / rows)  # below what can be told apart: nothing
-    return [f"{each:.2f} ms per row that is as it was, {started:.2f} s for a run of one row"]
+        whole = [_left_alone(shop, settings) for _ in range(repeats)]
+        shop.products = dict(list(shop.products.items())[:1])
+        shop.write()
+        _run(shop, settings)  # the others retire
+        single = [_left_alone(shop, settings) for _ in range(repeats)]
+    start = statistics.median(single)
+    each = [1000 * (seconds - start) / (rows - 1) for seconds in whole]
+    return [f"{_spread(each)} ms per row that is as it was ({rows} rows), {_spread(single)} s for a run of one row"]
 
 
-def _start(shop: Shop, settings: Settings) -> float:
-    shop.products = dict(list(shop.products.items())[:1])
-    shop.write()
-    return _timed(lambda: _run(shop, settings))[0]
+def _left_alone(shop: Shop, settings: Settings) -> float:
+    begun = time.perf_counter()
+    summary = _run(shop, settings)
+    assert summary.worked == 0
+    return time.perf_counter() - begun
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The median, and the least and the largest."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 @contextmanager
@@ -97,8 +116,9 @@ def _shop(folder: Path, rows: int, side: int) -> Iterator[tuple[Shop, Settings]]
             os.environ.update({"STILLMOTION_FETCH_ALLOW": before} if before else {})
 
 
-def _run(shop: Shop, settings: Settings) -> CatalogueSummary:
-    order = CatalogueOrder(table=str(shop.table), recipe="thumbnails", out=str(shop.folder / "out"), shrink_limit=1.0)
+def _run(shop: Shop, settings: Settings, number: int = 0) -> CatalogueSummary:
+    out = str(shop.folder / f"out-{number}")
+    order = CatalogueOrder(table=str(shop.table), recipe="thumbnails", out=out, shrink_limit=1.0)
 
     @flow(name="catalogue")
     def body() -> CatalogueSummary:

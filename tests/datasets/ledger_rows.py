@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -42,6 +43,18 @@ def new_ledger_url(request: pytest.FixtureRequest, database: str, folder: Path) 
         new_ledger(folder / "ledger.db")
         return f"sqlite:///{folder / 'ledger.db'}"
     return str(request.getfixturevalue("postgres_ledger").url)
+
+
+@contextmanager
+def two_tenants(request: pytest.FixtureRequest, folder: Path, *runs: str) -> Iterator[Ledger]:
+    """A ledger in the database of ``request.param`` in which anna and bert have these runs."""
+    opened = open_ledger(new_ledger_url(request, request.param, folder))
+    for tenant in ("anna", "bert"):
+        with opened.session(tenant) as session:
+            for run in runs:
+                session.start_run(a_run(run))
+    yield opened
+    opened.close()
 
 
 def start(work: Callable[..., None], *arguments: object) -> BaseProcess:

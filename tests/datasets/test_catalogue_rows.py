@@ -18,9 +18,8 @@ from datasets.ledger import (
     NotesWriter,
     OutputRecord,
     StageRecord,
-    open_ledger,
 )
-from tests.datasets.ledger_rows import DIGEST, NOW, a_run, new_ledger_url
+from tests.datasets.ledger_rows import DIGEST, NOW, a_run, two_tenants
 
 CUP = CatalogueState(
     catalogue="shop", sku_key="cup", sku="Cup", item="Cup", line=2, image="https://shop/cup.jpg", status="delivered",
@@ -36,15 +35,10 @@ FILE = OutputRecord("run-1", "Cup", "thumbnail", "/out/cup.webp", DIGEST, 3, 2, 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(new_ledger_url(request, request.param, tmp_path))
-    for tenant in ("anna", "bert"):
-        with opened.session(tenant) as session:
-            session.start_run(a_run("run-1"))
-            session.start_run(a_run("run-2"))
-    with opened.session("anna") as session:
-        session.save_catalogue_states([CUP, MUG, replace(CUP, catalogue="other")])
-    yield opened
-    opened.close()
+    with two_tenants(request, tmp_path, "run-1", "run-2") as opened:
+        with opened.session("anna") as session:
+            session.save_catalogue_states([CUP, MUG, replace(CUP, catalogue="other")])
+        yield opened
 
 
 def every(ledger: Ledger, tenant: str, catalogue: str = "shop", at_once: int = 1) -> list[CatalogueState]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import NotFoundError
-from datasets.ledger import GateRecord, Ledger, QuarantineRecord, open_ledger
-from tests.datasets.ledger_rows import DIGEST, NOW, a_run, new_ledger_url
+from datasets.ledger import GateRecord, Ledger, QuarantineRecord
+from tests.datasets.ledger_rows import DIGEST, NOW, two_tenants
 
 SAID = GateRecord(
     run_id="run-1",
@@ -29,13 +29,8 @@ HELD = QuarantineRecord("ab" * 32, "run-1", "cup", "/photos/cup.png", DIGEST, "i
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(new_ledger_url(request, request.param, tmp_path))
-    for tenant in ("anna", "bert"):
-        with opened.session(tenant) as session:
-            session.start_run(a_run("run-1"))
-            session.start_run(a_run("run-2"))
-    yield opened
-    opened.close()
+    with two_tenants(request, tmp_path, "run-1", "run-2") as opened:
+        yield opened
 
 
 def test_what_a_gate_said_comes_back_and_the_last_word_of_a_run_counts(ledger: Ledger) -> None:

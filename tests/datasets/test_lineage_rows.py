@@ -7,21 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from datasets.ledger import Ledger, open_ledger
+from datasets.ledger import Ledger
 from datasets.ledger.lineage_rows import LineageRow, OutboxRow
-from tests.datasets.ledger_rows import DIGEST, NOW, a_run, new_ledger_url
+from tests.datasets.ledger_rows import DIGEST, NOW, two_tenants
 
 ROW = LineageRow(DIGEST, "c1" * 32, "5e" * 32, None, "run-1", "cd" * 32, "{}", NOW)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    opened = open_ledger(new_ledger_url(request, request.param, tmp_path))
-    for tenant in ("anna", "bert"):
-        with opened.session(tenant) as session:
-            session.start_run(a_run("run-1"))
-    yield opened
-    opened.close()
+    with two_tenants(request, tmp_path, "run-1") as opened:
+        yield opened
 
 
 def test_the_first_record_of_a_core_stays_and_another_core_has_its_own(ledger: Ledger) -> None:

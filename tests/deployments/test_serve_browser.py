@@ -2,35 +2,24 @@
 
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browsers import browser
 from tests.deployments.served import Served, deployment, ended, eventually, serving
-from tests.flows.test_report_browser import ARGUMENTS
 from tests.photographs import save_product
+
+__all__ = ["browser"]  # the fixture is shared by its name
 
 pytestmark = pytest.mark.slow
 
 PATIENCE_MS = 120_000  # the UI is megabytes of script, from a server that does other things as well
 PICTURES = "[...document.images].filter(i => i.src.startsWith('data:image/')).map(i => i.naturalWidth)"
 SHOTS = os.environ.get("SHOTS")  # a folder for what the browser showed, to be looked at
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs the command chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 def test_a_run_from_the_form_and_its_artifacts(browser: Browser, tmp_path: Path) -> None:

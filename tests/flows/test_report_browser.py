@@ -1,14 +1,14 @@
 """The report in a real browser: quiet, steerable by hand and by keyboard, legible by day and by night."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from flows.report import ReportData, ReportItem, render_report
+from tests.browsers import browser
 from tests.flows.report_samples import (
     HOSTILE,
     delivered,
@@ -22,12 +22,9 @@ from tests.flows.report_samples import (
     stages_of,
 )
 
-pytestmark = pytest.mark.slow
+__all__ = ["browser"]  # the fixture is shared by its name
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+pytestmark = pytest.mark.slow
 
 # Relative luminance and contrast ratio: W3C, WCAG 2.2. Every visible text node is held against the first opaque
 # background behind it; text over a picture has its own background.
@@ -62,17 +59,6 @@ CONTRASTS = """() => {
   }
   return results.sort((a, b) => a[0] - b[0]);
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs the command chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

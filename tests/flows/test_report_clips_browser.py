@@ -11,9 +11,10 @@ from playwright.sync_api import Browser, Page
 
 from flows.report import render_report
 from flows.report_clips import ClipReport, clip_section
+from tests.browsers import browser
 from tests.flows.clip_samples import hostile_clip, moving_bar, sample_clip, save_clip
 from tests.flows.report_samples import run_of, stages_of
-from tests.flows.test_report_browser import CONTRASTS, browser, wipe_of
+from tests.flows.test_report_browser import CONTRASTS, wipe_of
 
 __all__ = ["browser"]  # the fixture is shared by its name
 

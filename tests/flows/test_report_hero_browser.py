@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, ImageFilter
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browsers import browser
 from tests.flows.commands import ROOT
-from tests.flows.test_report_browser import CONTRASTS, browser
+from tests.flows.test_report_browser import CONTRASTS
 from tests.services.paid_adapters import JSON_REPLY, LOOK_UP, facts
 from tests.services.paid_process import serve_apart
 from tests.services.paid_service import API_KEY, KEY_HEADER, Rules, Service

@@ -1,13 +1,11 @@
-"""The Prefect server, the Dask scheduler and PostgreSQL killed one after the other in the middle of a paid run.
+"""Prefect's server, a runner, Dask's scheduler and PostgreSQL killed one after the other in the middle of a paid run.
 
-How a run is started is a parameter: any way in that takes the same order again goes on where the last one was.
+Whatever way the order is given, given again it goes on where the last run was.
 """
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -17,17 +15,15 @@ import pytest
 from datasets.ledger import open_ledger
 from deployments.api_server import ApiServer
 from tests.services.hero_books import charges_of, count
-from tests.services.hero_runs import end_group
 from tests.services.hero_shop import Shop, open_shop
 from tests.services.killable import Ground, Part, ground
 from tests.services.paid_service import Rules
+from tests.services.ways import ByCommand, ByRunner, Running, Way
 
 ITEMS = int(os.environ.get("ITEMS", "100"))
 AWAY_S = 1.0  # a part, before it is started again
 RUN_S = 600.0  # for what takes a tenth of that on a machine with nothing else to do
 LOOK_S = 0.05
-Start = Callable[[Shop], "subprocess.Popen[bytes]"]  # always the same order
-STARTS: Mapping[str, Start] = {"product": Shop.start}
 SAME = {  # what the ledger says of a run's end, and what Prefect may say of it then
     "delivered": {"COMPLETED"},
     "failed": {"FAILED"},
@@ -45,67 +41,68 @@ class Course:
     """
 
     shop: Shop
-    start: Start
+    way: Way
+    items: int
     runs: int = 0
-    killed: dict[str, int] | None = None
+    killed: dict[str, int] = field(default_factory=dict)
 
     def go(self, parts: tuple[Part, ...]) -> None:
         """Kill each part when its share of the items is paid, and run the order to its end."""
-        self.killed = {}
         running = self._begin()
         try:
             for number, part in enumerate(parts, 1):
-                running = self._until(running, number * ITEMS // (len(parts) + 1))
+                running = self._until(running, number * self.items // (len(parts) + 1))
                 part.kill()
                 self.killed[part.name] = self.runs
                 time.sleep(AWAY_S)
                 part.start()
-            while self._end(running) not in (0, 3):
-                assert self.runs <= len(parts) + 1, self._said()
+            while running.wait(RUN_S) not in (0, 3):
+                assert self.runs <= len(parts) + 1, self.way.said()
                 running = self._begin()
         finally:
-            end_group(running)
+            running.end()
 
-    def _begin(self) -> "subprocess.Popen[bytes]":
+    def _begin(self) -> Running:
         self.runs += 1
-        return self.start(self.shop)
+        return self.way.begin()
 
-    def _until(self, running: "subprocess.Popen[bytes]", charges: int) -> "subprocess.Popen[bytes]":
+    def _until(self, running: Running, charges: int) -> Running:
         """Until so much is paid; a run that ended of the part killed before is begun again."""
         until = time.monotonic() + RUN_S
         while len(charges_of(self.shop.books)) < charges:
-            assert time.monotonic() < until, self._said()
-            if running.poll() is not None:
-                assert running.returncode != 0, "the run ended before its time"
+            assert time.monotonic() < until, self.way.said()
+            ended = running.poll()
+            if ended is not None:
+                assert ended != 0, "the run ended before its time"
                 running = self._begin()
             time.sleep(LOOK_S)
         return running
 
-    def _end(self, running: "subprocess.Popen[bytes]") -> int:
-        return running.wait(RUN_S)
-
-    def _said(self) -> str:
-        return (self.shop.folder / "said.txt").read_text()[-3000:]
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", STARTS)
-def test_a_run_whose_services_are_killed_pays_once_and_loses_nothing(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("way", "items"), [(ByCommand, ITEMS // 4), (ByRunner, ITEMS)], ids=["command", "runner"])
+def test_a_run_whose_services_are_killed_pays_once_and_loses_nothing(
+    way: type[ByCommand | ByRunner], items: int, tmp_path: Path
+) -> None:
+    """Photographs by the command line, and a product table by a deployment."""
     with (
         ground(tmp_path / "ground") as below,
-        open_shop(tmp_path / "shop", ITEMS, Rules(keys=True, work_s=0.2), below.environment) as shop,
+        open_shop(tmp_path / "shop", items, Rules(keys=True, work_s=0.2), below.environment) as shop,
+        way(shop, below).opened() as taken,
     ):
-        course = Course(shop, STARTS[way])
+        parts = (*below.parts, *taken.parts)
+        course = Course(shop, taken, items)
         begun = time.monotonic()
-        course.go(below.parts)
+        course.go(parts)
         print(f"\n{course.killed} in {course.runs} runs, {time.monotonic() - begun:.0f} s")  # noqa: T201 - to be read
         paid = len(charges_of(shop.books))
-        became = shop.run()
+        last = taken.begin()
+        assert last.wait(RUN_S) == 0, taken.said()
         assert len(charges_of(shop.books)) == paid, "a finished run bought something"
-        found = count(shop, became)
-        assert (found.delivered, found.paid_twice, found.lost, found.unknown) == (ITEMS, 0, 0, 0)
-        assert found.ledger == found.service == ITEMS * shop.rules.price_micro_usd
-        assert set(course.killed or {}) == {part.name for part in below.parts}
+        found = count(shop, taken.became(), taken.pictures)
+        assert (found.delivered, found.paid_twice, found.lost, found.unknown) == (items, 0, 0, 0)
+        assert found.ledger == found.service == items * shop.rules.price_micro_usd
+        assert set(course.killed) == {part.name for part in parts}
         assert disagreements(below, shop) == []
 
 

@@ -82,11 +82,12 @@ def requests_of(books: Path) -> int:
     return int(_read(books, "SELECT count(*) FROM requests")[0][0])
 
 
-def count(shop: Shop, became: Mapping[str, str]) -> Count:
+def count(shop: Shop, became: Mapping[str, str], pictures: Path | None = None) -> Count:
     """Compare both books with what the run says of its items; what is unknown and was charged is settled then.
 
     Args:
         became: Status by item, of the last run.
+        pictures: The folder of what was delivered, if it is another one than the shop's.
     """
     ledger = open_ledger(shop.ledger_url)
     with ledger.spending(shop.tenant, read_only=True) as session:
@@ -96,7 +97,9 @@ def count(shop: Shop, became: Mapping[str, str]) -> Count:
     charged = Counter(owners.get(charge.key, "") for charge in charges)
     strangers = charged.pop("", 0)
     unknown = {one.item for one in bought if one.state in ("intent", "sent", "unknown")}
-    delivered = {item for item, status in became.items() if status == "delivered" and _is_there(shop, item)}
+    delivered = {
+        item for item, status in became.items() if status == "delivered" and _is_there(pictures or shop.out, item)
+    }
     paid_for = {one.item for one in bought if _has_what_was_paid(shop, one, charges)}
     _compare_lists(shop, ledger, bought, charges)
     with ledger.spending(shop.tenant, read_only=True) as session:
@@ -111,8 +114,8 @@ def count(shop: Shop, became: Mapping[str, str]) -> Count:
     )
 
 
-def _is_there(shop: Shop, item: str) -> bool:
-    return any(path.stat().st_size for path in shop.out.glob(f"{item}-*.jpg"))
+def _is_there(folder: Path, item: str) -> bool:
+    return any(path.stat().st_size for path in folder.glob(f"{item}-*.jpg"))
 
 
 def _has_what_was_paid(shop: Shop, purchase: Purchase, charges: list[Charge]) -> bool:

@@ -82,7 +82,7 @@ def _start_prefect(home: Path) -> ApiServer:
 
 def _kill_prefect(home: Path) -> None:
     record = json.loads((home / "stillmotion-api" / "server.json").read_text())
-    _kill_tree(record["pid"])
+    kill_tree(record["pid"])
 
 
 def _start_dask(dask: DaskApart) -> None:
@@ -102,14 +102,14 @@ def _postgresql() -> Iterator[tuple[Part, Database]]:
         running = get_server(f"{folder}/data")
         server = Server(running.get_uri())
         try:
-            part = Part("PostgreSQL", lambda: _kill_tree(running.get_pid()), running.ensure_postgres_running)
+            part = Part("PostgreSQL", lambda: kill_tree(running.get_pid()), running.ensure_postgres_running)
             yield part, server.new_database()
         finally:
             server.close()
             running.cleanup()
 
 
-def _kill_tree(pid: int | None) -> None:
+def kill_tree(pid: int | None) -> None:
     """A process and all that came from it, before any of them can say a word."""
     assert pid is not None
     try:
