@@ -7,12 +7,15 @@ JOBS ?= auto
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: demo test test-slow bench bench-parity bench-spend lint lock clean
+.PHONY: demo test quick test-slow bench bench-parity bench-spend lint lock clean
 
 demo: $(STAMP)
 	$(BIN)/stillmotion demo --out demo-output
 
-test: lint
+test: $(STAMP)
+	$(MAKE) --jobs=2 lint quick  # tests wait for other processes now and then; the type check fills that time
+
+quick: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-slow: $(STAMP) chromium

@@ -236,7 +236,7 @@ def _obtain(run: RunContext, place: OutputPlace, key: StageKey, compute: Compute
             try:
                 made = _make(place, key, compute, lease)
             finally:
-                lease.release()
+                lease.release(later=batched())
             if made is not None:
                 return made
         else:

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError, ProgrammingError
 from sqlalchemy.pool import QueuePool
 
-from datasets.errors import SettingsError
+from datasets.errors import SettingsError, StorageUnavailableError
 from datasets.identity import check_tenant
 from datasets.ledger.beats import Heart
 from datasets.ledger.breaker import Breaker, CircuitLimits
-from datasets.ledger.leases import Lease
+from datasets.ledger.leases import Lease, Releases
 from datasets.ledger.roles import let_in, refuse_unbound
 from datasets.ledger.session import LedgerSession
 from datasets.ledger.spend import Clock, SpendSession, utc_now
@@ -39,6 +39,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.heart = Heart()
+        self._releases = Releases(engine, self.heart)
 
     @contextmanager
     def session(self, tenant: str, *, read_only: bool = False) -> Iterator[LedgerSession]:
@@ -70,11 +71,13 @@ class Ledger:
 
     def lease(self, tenant: str, key: str, *, ttl_s: float = 15.0) -> Lease:
         """A lease on a key, not acquired yet."""
-        return Lease(self.engine, self.heart, check_tenant(tenant), key, ttl_s)
+        return Lease(self.engine, self.heart, check_tenant(tenant), key, ttl_s, self._releases)
 
     def close(self) -> None:
         """Stop the signs of life and let go of the database; what is still held runs out by itself."""
         self.heart.stop()
+        with suppress(StorageUnavailableError):
+            self._releases.beat()
         self.engine.dispose()
 
 

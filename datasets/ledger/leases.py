@@ -4,13 +4,14 @@ Times are this host's UTC clock; hosts that share a ledger are expected to agree
 """
 
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, delete, select, update
 
 from datasets.errors import LeaseBusyError
 from datasets.ledger.beats import Heart
@@ -22,12 +23,70 @@ from datasets.ledger.upserts import insert_new
 BEATS_PER_PERIOD = 3  # two beats may fail before the lease runs out
 
 
+class Releases:
+    """Leases that are given back, and whose rows go with the next transaction that takes one, or within a moment.
+
+    Who needs many leases one after the other would write twice as often without it.
+    """
+
+    every_s = 1.0
+
+    def __init__(self, engine: Engine, heart: Heart) -> None:
+        self._engine = engine
+        self._heart = heart
+        self._waiting: dict[str, list[dict[str, str]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, tenant: str, key: str, holder: str) -> None:
+        with self._lock:
+            is_first = not any(self._waiting.values())
+            self._waiting.setdefault(tenant, []).append({"its_tenant": tenant, "its_key": key, "its_holder": holder})
+        if is_first:
+            self._heart.add(self)
+
+    @contextmanager
+    def written(self, tenant: str) -> Iterator[Connection]:
+        """A transaction of the tenant that removes what waits first; if it fails, that waits on."""
+        with self._lock:
+            rows = self._waiting.pop(tenant, [])
+        try:
+            with transaction(self._engine, tenant) as connection:
+                if rows:
+                    connection.execute(_REMOVE, rows)
+                yield connection
+        except BaseException:
+            with self._lock:
+                self._waiting.setdefault(tenant, []).extend(rows)
+            raise
+
+    def beat(self) -> None:
+        """Write what nobody came to write."""
+        with self._lock:
+            tenants = [tenant for tenant, rows in self._waiting.items() if rows]
+        for tenant in tenants:
+            with self.written(tenant):
+                pass
+        with self._lock:
+            if not any(self._waiting.values()):
+                self._heart.remove(self)
+
+
+_REMOVE = delete(leases).where(
+    leases.c.tenant_id == bindparam("its_tenant"),
+    leases.c.key == bindparam("its_key"),
+    leases.c.holder == bindparam("its_holder"),
+)
+
+
 class Lease:
     """A claim on a key. ``lost`` turns true when somebody else took it over."""
 
-    def __init__(self, engine: Engine, heart: Heart, tenant: str, key: str, ttl_s: float) -> None:
+    def __init__(
+        self, engine: Engine, heart: Heart, tenant: str, key: str, ttl_s: float, releases: Releases | None = None
+    ) -> None:
         self._engine = engine
         self._heart = heart
+        self._releases = releases or Releases(engine, heart)
         self._tenant = tenant
         self._held = False
         self.key = key
@@ -42,7 +101,7 @@ class Lease:
 
     def try_acquire(self) -> bool:
         """Take the lease if it is free, expired, or held by a process of this host that is gone."""
-        with transaction(self._engine, self._tenant) as connection:
+        with self._releases.written(self._tenant) as connection:
             taken = self._take(connection)
         if taken:
             self.lost, self._held = False, True
@@ -52,9 +111,11 @@ class Lease:
     def _take(self, connection: Connection) -> bool:
         now = datetime.now(UTC)
         values = {"holder": self.holder, "acquired_at": now, "expires_at": now + timedelta(seconds=self.ttl_s)}
+        if insert_new(connection, leases, [{"tenant_id": self._tenant, "key": self.key, **values}]):
+            return True  # nobody's; of several who see that at once, the one whose row is written has it
         row = connection.execute(select(leases.c.holder, leases.c.expires_at).where(*self._own_row())).first()
-        if row is None:  # nobody's; of several who see that at once, the one whose row is written has it
-            return insert_new(connection, leases, [{"tenant_id": self._tenant, "key": self.key, **values}]) == 1
+        if row is None:  # given back in between; whoever asks again may have it
+            return False
         if row.expires_at > now and not is_gone(row.holder):
             return False
         as_seen = (
@@ -77,10 +138,17 @@ class Lease:
             self.lost, self._held = True, False
             self._heart.remove(self)
 
-    def release(self) -> None:
-        """Give the lease back; one that was lost stays with whoever has it."""
+    def release(self, *, later: bool = False) -> None:
+        """Give the lease back; one that was lost stays with whoever has it.
+
+        Args:
+            later: Within a second, together with others.
+        """
         self._held = False
         self._heart.remove(self)
+        if later:
+            self._releases.add(self._tenant, self.key, self.holder)
+            return
         with transaction(self._engine, self._tenant) as connection:
             connection.execute(delete(leases).where(*self._own_row(), leases.c.holder == self.holder))
 

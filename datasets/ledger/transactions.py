@@ -32,12 +32,14 @@ def transaction(engine: Engine, tenant: str, *, read_only: bool = False, durable
         StorageUnavailableError: The database is locked, full, away or not writable; nothing was written.
     """
     try:
-        with engine.execution_options(**{READ_ONLY: read_only, DURABLE: durable}).begin() as connection:
-            if engine.dialect.name == "postgresql":
-                _bind(connection, tenant, read_only)
-                if durable:
-                    connection.execute(text(WAIT_FOR_DISK))
-            yield connection
+        with engine.connect() as connection:
+            connection.execution_options(**{READ_ONLY: read_only, DURABLE: durable})
+            with connection.begin():
+                if engine.dialect.name == "postgresql":
+                    _bind(connection, tenant, read_only)
+                    if durable:
+                        connection.execute(text(WAIT_FOR_DISK))
+                yield connection
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         raise StorageUnavailableError(
             f"the ledger at {shown(engine)} cannot be used now: {cause(error)}; try again, or check its disk's space "

@@ -9,11 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
     """Insert the rows whose key is not there yet; the others stay as they are. Returns how many were inserted."""
-    inserted = 0
-    for row in rows:
-        statement = _insert(connection, table).values(row).on_conflict_do_nothing(index_elements=_key(table))
-        inserted += len(connection.execute(statement.returning(table.c.tenant_id)).all())
-    return inserted
+    statement = _insert(connection, table).on_conflict_do_nothing(index_elements=_key(table))
+    statement = statement.returning(table.c.tenant_id)
+    return sum(len(connection.execute(statement, dict(row)).all()) for row in rows)
 
 
 def insert_or_update(connection: Connection, table: Table, row: Mapping[str, Any], *, keep: Sequence[str] = ()) -> None:

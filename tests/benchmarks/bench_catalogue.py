@@ -34,7 +34,7 @@ GOAL = 1.15
 TASKS_GOAL = 100  # of Prefect, per 1,000 rows
 
 
-def run(rows: int = 48, side: int = 1400, unchanged: int = 1500, repeats: int = 5) -> list[str]:
+def run(rows: int = 240, side: int = 1400, unchanged: int = 1500, repeats: int = 3) -> list[str]:
     """Print and return the tables."""
     with tempfile.TemporaryDirectory() as name, prefect_server(Path(name)):
         lines = _unchanged(Path(name) / "small", unchanged, repeats)  # first, so that everything is imported

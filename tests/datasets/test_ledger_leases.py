@@ -97,6 +97,49 @@ def test_a_second_lease_waits_until_the_first_is_given_back(ledger: Ledger) -> N
     assert holder_of(ledger) == second.holder
 
 
+def test_given_back_later_it_goes_with_the_next_transaction_that_takes_one(ledger: Ledger) -> None:
+    first, other = ledger.lease("default", KEY, ttl_s=LONG_S), ledger.lease("default", "cd" * 32, ttl_s=LONG_S)
+    assert first.try_acquire()
+    first.release(later=True)
+    assert other.try_acquire()
+    assert holder_of(ledger) is None
+    other.release(later=True)
+    again = ledger.lease("default", other.key, ttl_s=LONG_S)  # the very one that waits to go
+    assert again.try_acquire()
+    assert holder_of(ledger, again.key) == again.holder
+
+
+def test_given_back_later_it_is_gone_within_a_moment_or_with_the_ledger(url: str) -> None:
+    ledger = open_ledger(url)
+    with ledger.lease("default", KEY, ttl_s=LONG_S) as lease:
+        lease.release(later=True)
+    lease = ledger.lease("default", KEY, ttl_s=LONG_S)
+    assert lease.try_acquire()
+    lease.release(later=True)
+    wait_until(lambda: holder_of(ledger) is None)
+    assert lease.try_acquire()
+    lease.release(later=True)
+    ledger.close()
+    assert holder_of(open_ledger(url)) is None
+
+
+def test_what_could_not_be_given_back_yet_waits_on(ledger: Ledger) -> None:
+    first, other = ledger.lease("default", KEY, ttl_s=LONG_S), ledger.lease("default", "cd" * 32, ttl_s=LONG_S)
+    assert first.try_acquire()
+    first.release(later=True)
+
+    def away(*_: object) -> None:
+        raise OperationalError("", {}, Exception("away"))
+
+    event.listen(ledger.engine, "before_cursor_execute", away)
+    try:
+        with pytest.raises(StorageUnavailableError):
+            other.try_acquire()
+    finally:
+        event.remove(ledger.engine, "before_cursor_execute", away)
+    wait_until(lambda: holder_of(ledger) is None)
+
+
 def test_keys_and_tenants_do_not_stand_in_each_others_way(ledger: Ledger) -> None:
     taken = [ledger.lease(tenant, key).try_acquire() for tenant in ("a", "b") for key in (KEY, "cd" * 32)]
     assert taken == [True, True, True, True]

@@ -54,6 +54,7 @@ def test_faults_never_surface(storage: Storage, s3: S3Server) -> None:
     assert s3.faults.total() > 3
 
 
+@pytest.mark.slow
 def test_more_objects_than_one_listing_holds(storage: Storage) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: storage.write_bytes(f"many/{n:04}", b"x"), range(1005)))

@@ -139,6 +139,7 @@ def test_the_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "embedded-segmenter" in stillmotion(capsys, "models", "list")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 def test_two_commands_at_once_both_deliver_and_compute_each_stage_once(tmp_path: Path) -> None:
     photos = [str(save_product(tmp_path / f"{hue}.png", 300, 200, hue)) for hue in range(3)]

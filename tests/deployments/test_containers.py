@@ -1,6 +1,7 @@
 """Container files: what they say is known to whoever reads it, fits together, and holds no secret."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -139,7 +140,15 @@ def test_a_gpu_worker_declares_to_dask_what_it_is_given() -> None:
 
 def commands() -> list[list[str]]:
     found = [container["command"] for container in containers().values()]
-    return found + [service["command"] for service in compose()["services"].values() if "build" in service]
+    found += [service["command"] for service in compose()["services"].values() if "build" in service]
+    return [single for command in found for single in _singles(command)]
+
+
+def _singles(command: list[str]) -> list[list[str]]:
+    """A command, or those that a shell runs one after the other."""
+    if command[:2] != ["sh", "-c"]:
+        return [command]
+    return [shlex.split(single) for single in command[2].split("&&")]
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: "-".join(command[:3]))
@@ -152,6 +161,11 @@ def test_a_command_is_one_that_its_program_takes(command: list[str]) -> None:
         main.make_context(rest[0], list(rest[1:]))  # refuses what it does not know
     elif program == "prefect":
         assert rest[0] in ("server", "worker", "--no-prompt")
+    elif program == "stillmotion":
+        from deployments.cli.serving import limits
+
+        assert rest[0] == "limits"
+        limits.make_context("limits", rest[1:])
     else:
         assert program == "python"
         compile(rest[1], "command", "exec")

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,6 +26,7 @@ def test_another_package_of_the_same_name_is_named_in_the_error(tmp_path: Path) 
     assert "environment of its own" in done.stderr
 
 
+@pytest.mark.slow
 def test_libraries_that_ask_for_the_other_package_find_ours_and_can_be_imported() -> None:
     program = (
         "from model_blocks.torch_libraries import prepare; prepare();"

@@ -6,6 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
     import asyncio
     from deployments.scheduler_repair import let_schedules_fire
@@ -33,6 +35,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 def test_a_cron_schedule_makes_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],

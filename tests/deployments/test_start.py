@@ -105,6 +105,7 @@ def test_reading_the_command_line_imports_nothing_heavy() -> None:
     assert not {"pydantic", "prefect", "sqlalchemy", "numpy", *HEAVY} & set(loaded)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 def test_a_cached_run_imports_no_library_of_the_stages_it_skips(tmp_path: Path) -> None:
     photo = save_product(tmp_path / "cup.png")
@@ -118,6 +119,7 @@ def test_a_cached_run_imports_no_library_of_the_stages_it_skips(tmp_path: Path) 
     wait_for_states(home, document["run_id"], "Completed", Cached=STAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 def test_a_run_whose_gates_have_decided_before_does_not_load_what_they_need(tmp_path: Path) -> None:
     photo = save_product(tmp_path / "cup.png")

@@ -118,12 +118,14 @@ def test_a_smaller_budget_buys_as_many_as_it_pays_for(service: Service, photos: 
     assert (last.status, service.charges) == ("partial", 1)
 
 
+@pytest.mark.slow
 def test_a_budget_above_what_was_asked_for_buys_no_more_than_that(service: Service, photos: tuple[str, ...]) -> None:
     first = asking(photos[:1])
     assert said(first.run_id, "approve", budget_usd=1000).approval.budget_micro_usd == 39_000
     assert (asking(photos[:1]).status, service.charges) == ("delivered", 1)
 
 
+@pytest.mark.slow
 def test_another_picture_is_asked_for_anew(service: Service, photos: tuple[str, ...]) -> None:
     first = asking(photos[:1])
     said(first.run_id, "approve")
@@ -132,6 +134,7 @@ def test_another_picture_is_asked_for_anew(service: Service, photos: tuple[str, 
     assert (again.run_id, again.status, service.requests) == (first.run_id, "paused", 0)
 
 
+@pytest.mark.slow
 def test_what_was_bought_before_needs_no_approval(service: Service, photos: tuple[str, ...]) -> None:
     assert hero(Path(photos[0])).status == "delivered"
     asked = asking(photos)

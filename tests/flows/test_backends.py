@@ -94,6 +94,7 @@ def test_what_was_lost_on_s3_is_made_again(
     assert digests(tmp_path / "out") == whole
 
 
+@pytest.mark.slow
 def test_a_service_without_conditional_put_is_used_and_said(
     tmp_path: Path, s3: S3Server, company: dict[str, str]
 ) -> None:

@@ -132,6 +132,7 @@ def read_everything(house: House) -> None:
         house.run(*command)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 def test_a_service_that_repeats_its_key_in_every_spelling(house: House, flock: Flock, service: Service) -> None:
     """The small form, on the server of all tests: one key, the worst of replies, an unexpected error."""

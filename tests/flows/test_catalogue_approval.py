@@ -87,6 +87,7 @@ def test_approved_the_same_run_goes_on_and_buys_what_was_listed(service: Service
     assert (again.run_id != first.run_id, service.charges) == (True, 2)
 
 
+@pytest.mark.slow
 def test_a_smaller_budget_buys_as_many_as_it_pays_for_and_the_rest_is_bought_another_night(
     service: Service, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_rejected_it_is_over_and_what_was_delivered_before_stays(service: Servic
     assert ran(table(tmp_path, "mug", "drink"), approve="spend").run_id != asking.run_id  # asked anew
 
 
+@pytest.mark.slow
 def test_a_product_that_is_gone_retires_only_once_the_run_is_over(service: Service, tmp_path: Path) -> None:
     ran(table(tmp_path, "mug"))
     other = table(tmp_path, "drink")

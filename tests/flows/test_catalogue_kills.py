@@ -24,6 +24,7 @@ def wait_for_pictures(folder: Path, count: int) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are compared with the last whole run: all of them are new, however often it was begun."""
     shop = Shop(tmp_path / "shop")

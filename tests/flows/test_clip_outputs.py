@@ -131,6 +131,7 @@ def test_a_phone_clip_comes_out_upright() -> None:
         assert next(container.decode(video=0)).rotation == 0  # nobody turns it again
 
 
+@pytest.mark.slow
 def test_an_interlaced_clip_has_no_combs_when_it_is_enlarged() -> None:
     source = fixture("videos/d_interlaced_mpeg2.ts")
     item = deliver(source, {"stage": "upscale", "factor": 2}, encode(quality=8))

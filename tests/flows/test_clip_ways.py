@@ -59,11 +59,12 @@ def fused(clip: Path, prefect_api: str) -> dict[str, str]:
     return run(clip, STAGES, "fused")
 
 
+@pytest.mark.slow
 def test_stage_by_stage_gives_what_the_fused_pass_gives(clip: Path, fused: dict[str, str]) -> None:
     assert run(clip, STAGES, "kept", keep=True) == fused
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_workers_give_what_one_process_gives(workers: int, clip: Path, fused: dict[str, str]) -> None:
     assert run(clip, STAGES, f"workers{workers}", workers=workers) == fused
 

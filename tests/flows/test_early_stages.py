@@ -83,7 +83,7 @@ def pausing_at(frame: int, until: Any, patched: pytest.MonkeyPatch) -> None:
     patched.setattr(Clip, "frames", frames)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_later_stages_work_while_the_clip_is_being_decoded(
     recipe: str, workers: int, clip: Path, monkeypatch: pytest.MonkeyPatch

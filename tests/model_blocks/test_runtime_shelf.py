@@ -90,6 +90,7 @@ def by_size(
 # how often is loaded
 
 
+@pytest.mark.slow
 def test_fifty_requests_over_six_models_with_room_for_two() -> None:
     """Real tensors, measured: 32 MiB each, 80 MiB for all of them."""
     fixed = "abababcacbacdcdabefefefeafbfcfdfeaaaabbbccddeeffab"

@@ -61,7 +61,14 @@ def weather(opened: Shop) -> None:
     assert set(opened.totals["by_key"].values()) == {1}
 
 
-@pytest.mark.parametrize("says_s", [None, 60, 15], ids=["until the end", "a minute", "a quarter"])
+@pytest.mark.parametrize(
+    "says_s",
+    [
+        pytest.param(None, id="until the end"),
+        pytest.param(60, id="a minute", marks=pytest.mark.slow),
+        pytest.param(15, id="a quarter", marks=pytest.mark.slow),
+    ],
+)
 def test_a_storm_of_five_minutes_is_waited_out(tmp_path: Path, says_s: float | None) -> None:
     storm = Storm(Rules(), Books(tmp_path / "service"), says_s=says_s)
     with shop(tmp_path, core=storm, clock=FastClock(SCALE), calls=ITEMS, deadline_s=SCALE * 3) as opened:
@@ -71,6 +78,7 @@ def test_a_storm_of_five_minutes_is_waited_out(tmp_path: Path, says_s: float | N
     assert len(storm.seen) <= 1.2 * ITEMS
 
 
+@pytest.mark.slow
 def test_a_storm_in_the_middle_meets_only_what_was_on_its_way(tmp_path: Path) -> None:
     calls = 4
     storm = Storm(Rules(work_s=0.1), Books(tmp_path / "service"), begins=9)
