@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from datasets.errors import SettingsError, WorkerLostError
+from datasets.errors import PipelineError, SettingsError, WorkerLostError
 from datasets.lineage.environment import DECIDING, version_of
 from datasets.settings import MEBIBYTE, Settings
 from datasets.storage import Storage
@@ -45,7 +45,7 @@ class WorkerFacts:
         versions: Of Python and of what decides pixels or carries tasks, by name; what is missing is left out.
         memory_bytes: Free at the moment on its machine.
         devices: What it can really use, as ``GPU``, whatever it declares.
-        sees: Whether it sees the file it was shown.
+        unseen: Why it does not see what it was shown in the storage; empty if it does.
     """
 
     host: str
@@ -53,7 +53,7 @@ class WorkerFacts:
     versions: Mapping[str, str]
     memory_bytes: int
     devices: tuple[str, ...]
-    sees: bool
+    unseen: str
 
 
 def refuse_unshared(settings: Settings) -> None:
@@ -102,11 +102,11 @@ def versions_here() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: said for name, said in found.items() if said is not None}}
 
 
-def facts_here(shown: str | None = None) -> WorkerFacts:
+def facts_here(storage: Storage | None = None, shown: str = "") -> WorkerFacts:
     """What this process says of itself.
 
     Args:
-        shown: Path of a file that whoever asks sees.
+        shown: Name of something in the storage that whoever asks sees.
     """
     return WorkerFacts(
         host=platform.node(),
@@ -114,8 +114,15 @@ def facts_here(shown: str | None = None) -> WorkerFacts:
         versions=versions_here(),
         memory_bytes=int(psutil.virtual_memory().available),
         devices=tuple(local_resources()),
-        sees=shown is not None and Path(shown).exists(),
+        unseen="" if storage is None else _why_unseen(storage, shown),
     )
+
+
+def _why_unseen(storage: Storage, name: str) -> str:
+    try:
+        return "" if storage.exists(name) else "it is not there"
+    except PipelineError as error:
+        return error.message
 
 
 def _machine() -> str:
@@ -263,8 +270,8 @@ def open_remote(settings: Settings, storage: Storage) -> Iterator[OnCluster]:
     """The cluster at the address that the settings name, its workers asked whether they can do this run's work.
 
     Raises:
-        SettingsError: Nobody answers at the address, no worker comes, a worker has other versions, or it does not share
-            this machine although that was said.
+        SettingsError: Nobody answers at the address, no worker comes, a worker has other versions, or it does not see
+            the storage.
     """
     refuse_unshared(settings)
     with _connected(settings) as client:
@@ -304,8 +311,8 @@ def _connected(settings: Settings) -> Iterator[Any]:
 
 def _meet(client: Any, settings: Settings, storage: Storage) -> dict[str, WorkerFacts]:
     """What every worker says of itself."""
-    with _shown(settings, storage) as path:
-        answers = client.run(facts_here, path, on_error="return")
+    with _shown(storage) as name:
+        answers = client.run(facts_here, storage, name, on_error="return")
     for worker, answer in answers.items():
         if isinstance(answer, ImportError | AttributeError):
             raise SettingsError(
@@ -316,26 +323,29 @@ def _meet(client: Any, settings: Settings, storage: Storage) -> dict[str, Worker
     met = {worker: answer for worker, answer in answers.items() if isinstance(answer, WorkerFacts)}
     if not met:
         raise SettingsError(f"no worker of {settings.dask_address} answers: {answers}")
-    strangers = [worker for worker, each in met.items() if path is not None and not each.sees]
-    if strangers:
+    strangers = {worker: each.unseen for worker, each in met.items() if each.unseen}
+    if strangers and settings.local_root is not None:
         raise SettingsError(
             f"STILLMOTION_DASK_SAME_MACHINE says that workers share this machine, but {', '.join(strangers)} sees "
             f"nothing of {storage.root}; use s3:// and postgresql://",
-            workers=strangers,
+            workers=list(strangers),
+        )
+    for worker, why in strangers.items():
+        raise SettingsError(
+            f"the Dask worker at {worker} cannot read {storage.root}: {why}. Give workers the same AWS_* variables as "
+            "this process, or keep them in a block and name that in STILLMOTION_STORAGE_BLOCK",
+            workers=list(strangers),
         )
     return met
 
 
 @contextmanager
-def _shown(settings: Settings, storage: Storage) -> Iterator[str | None]:
-    """A file in the local storage root that workers of this machine see."""
-    if settings.local_root is None:
-        yield None
-        return
+def _shown(storage: Storage) -> Iterator[str]:
+    """Something in the storage that workers are to see."""
     name = f"probes/{secrets.token_hex(8)}"
     storage.write_bytes(name, b"")
     try:
-        yield str(storage.local_path(name))
+        yield name
     finally:
         storage.filesystem.rm_file(storage.path(name))
 

@@ -32,9 +32,15 @@ CLIP_RECIPE = [
 
 
 @pytest.fixture(scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskApart]:
-    with dask_apart(tmp_path_factory.mktemp("dask"), {"first": "GPU=1", "second": ""}) as running:
+def apart(tmp_path_factory: pytest.TempPathFactory, s3_service: S3Server) -> Iterator[DaskApart]:
+    """Workers know how to get into S3; where it is comes with the tasks."""
+    place = tmp_path_factory.mktemp("dask")
+    with dask_apart(place, {"first": "GPU=1", "second": ""}, _keys(s3_service)) as running:
         yield running
+
+
+def _keys(s3: S3Server) -> dict[str, str]:
+    return {name: value for name, value in s3.environment.items() if name.startswith("AWS_")}
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def test_a_product_run_on_the_cluster_gives_what_a_laptop_gives(
     assert executed(apart) == before
     there = product_command(photos, tmp_path / "there", "--recipe", recipe, "--json", environment=company)
     document, said = there.communicate(timeout=300)
-    assert there.returncode == 0, said
+    assert there.returncode == 0, f"{said}\n{document}"
     assert delivered(tmp_path / "there") == delivered(tmp_path / "laptop") != {}
     after = executed(apart)
     assert all(after[name] > before[name] for name in after), (before, after)
@@ -108,9 +114,9 @@ def test_a_clip_on_the_cluster_is_the_clip_of_a_laptop_though_a_worker_is_killed
     killer = threading.Thread(target=_kill_when_it_worked, args=(apart,))
     killer.start()
     there = video_command([clip], tmp_path / "there", *options, environment=company)
-    _, said = there.communicate(timeout=300)
+    document, said = there.communicate(timeout=300)
     killer.join(60)
-    assert there.returncode == 0, said
+    assert there.returncode == 0, f"{said}\n{document}"
     assert victim.poll() is not None
     assert "Traceback" not in said
     assert delivered(tmp_path / "there") == delivered(tmp_path / "laptop") != {}
@@ -128,7 +134,7 @@ def test_a_model_whose_device_no_worker_has_is_refused_before_any_work(
 ) -> None:
     name = "realesr-general-x4v3"
     photo = save_product(tmp_path / "in" / "a.png")
-    with dask_apart(tmp_path / "dask", {"only": "abacus=3"}) as apart:
+    with dask_apart(tmp_path / "dask", {"only": "abacus=3"}, _keys(s3)) as apart:
         there = product_command(
             [photo],
             tmp_path / "out",
@@ -159,3 +165,28 @@ def test_a_cluster_elsewhere_is_refused_by_the_command_with_the_reasons(tmp_path
     (reason,) = json.loads(out)["reasons"]
     assert (reason["code"], reason["facts"]["reasons"]) == ("settings", ["ledger_sqlite", "storage_local"])
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_get_into_the_storage_are_refused_before_any_work(
+    tmp_path: Path, s3: S3Server, postgres: Database
+) -> None:
+    photo = save_product(tmp_path / "in" / "a.png")
+    with dask_apart(tmp_path / "dask", {"only": ""}, dict.fromkeys(_keys(s3), "")) as apart:
+        there = product_command(
+            [photo],
+            tmp_path / "out",
+            *("--recipe", "thumbnails", "--json"),
+            environment={
+                **s3.environment,
+                **postgres.environment,
+                "STILLMOTION_STORAGE_ROOT": f"{s3.url}/shop",
+                "STILLMOTION_DASK_ADDRESS": apart.address,
+            },
+        )
+        out, said = there.communicate(timeout=300)
+    assert there.returncode == 2, said
+    (reason,) = json.loads(out)["reasons"]
+    assert reason["code"] == "settings"
+    assert "AWS_*" in reason["message"]
+    assert "STILLMOTION_STORAGE_BLOCK" in reason["message"]

@@ -106,7 +106,7 @@ def test_a_worker_with_other_versions_that_came_later_does_no_task(tmp_path: Pat
 
 def test_memory_is_that_of_the_smallest_worker_shared_by_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     def facts(machine: str, free: int) -> WorkerFacts:
-        return WorkerFacts(machine, machine, {}, free, (), False)
+        return WorkerFacts(machine, machine, {}, free, (), "")
 
     monkeypatch.setattr(clusters, "MEMORY_SHARE", 0.5)
     met = {"a": facts("large", 1000), "b": facts("large", 1000), "c": facts("small", 800)}
