@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
@@ -66,6 +66,8 @@ def create_frames(place: OutputPlace, spec: FrameSpec, times: Times | None = Non
 
 
 def _lay_out(place: OutputPlace, spec: FrameSpec, times: Times | None) -> FrameSpec:
+    if is_raw(place) and spec.shape[0] and not place.storage.exists(place.inside(FRAMES)):
+        return _lay_out_here(place, spec, times)
     import zarr
 
     store = _zarr_store(place, read_only=False)
@@ -86,6 +88,54 @@ def _lay_out(place: OutputPlace, spec: FrameSpec, times: Times | None) -> FrameS
     for name, shape in spec.arrays.items():
         _create_array(group, name, shape, spec.array_chunks(name), spec.dtype, kept=spec.kept, overwrite=remains)
     return spec
+
+
+def _lay_out_here(place: OutputPlace, spec: FrameSpec, times: Times | None) -> FrameSpec:
+    """On a local disk where nothing is yet: the same files that Zarr would write, without its event loop."""
+    ticks = np.arange(spec.shape[0], dtype=np.int64)
+    _put(place, "zarr.json", json.dumps({**json.loads(_group_described()), "attributes": dict(spec.attributes)}))
+    for name, values in zip(TIMES, times or (ticks, np.ones_like(ticks)), strict=True):
+        data = np.ascontiguousarray(values, "<i8").tobytes()
+        _put(place, f"{name}/c/0", data + int(google_crc32c.value(data)).to_bytes(4, "little"))
+        _put(place, f"{name}/zarr.json", _description(values.shape, values.shape, "int64", kept=False))
+    for name, shape in spec.arrays.items():  # the last one last: what is there then is whole
+        _put(place, f"{name}/zarr.json", _description(shape, spec.array_chunks(name), spec.dtype, kept=spec.kept))
+    return spec
+
+
+def _put(place: OutputPlace, name: str, data: str | bytes) -> None:
+    data = data.encode() if isinstance(data, str) else data
+    place.storage.write_bytes(place.inside(f"{FRAMES}/{name}"), data, durable=False)
+
+
+def _description(shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, *, kept: bool) -> str:
+    described = json.loads(_array_described(len(shape), dtype, kept))
+    described["shape"] = list(shape)
+    described["chunk_grid"]["configuration"]["chunk_shape"] = list(chunks)
+    return json.dumps(described)
+
+
+@cache
+def _array_described(axes: int, dtype: str, kept: bool) -> bytes:
+    """What Zarr writes about such an array."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    store = MemoryStore()
+    ones = (1,) * axes
+    _create_array(zarr.open_group(store, mode="w", zarr_format=3), "a", ones, ones, dtype, kept=kept, overwrite=False)
+    return bytes(store._store_dict["a/zarr.json"].to_bytes())
+
+
+@cache
+def _group_described() -> bytes:
+    """What Zarr writes about a group."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    store = MemoryStore()
+    zarr.open_group(store, mode="w", zarr_format=3)
+    return bytes(store._store_dict["zarr.json"].to_bytes())
 
 
 def _same_attributes(store: Any, spec: FrameSpec) -> bool:
@@ -150,7 +200,7 @@ def write_chunk(place: OutputPlace, spec: FrameSpec, index: Index, values: Pixel
     for name in spec.arrays:
         part = np.ascontiguousarray(_checked(spec, name, index, parts))
         crc = int(google_crc32c.extend(crc, cast("bytes", part)))
-        if is_raw(place, spec):
+        if is_raw(place):
             write_raw(place, spec, name, index, part)
             continue
         with place.storage.serving(f"write chunk {chunk_key(index)}"):
@@ -227,7 +277,7 @@ def frames_entry(spec: FrameSpec, checksums: dict[str, int]) -> FramesEntry:
 
 def _arrays(place: OutputPlace, spec: FrameSpec) -> dict[str, Any]:
     """The Zarr arrays that a reader reads from; none where it needs no Zarr."""
-    return {} if is_raw(place, spec) else {name: _array(place, spec, name, read_only=True) for name in spec.arrays}
+    return {} if is_raw(place) else {name: _array(place, spec, name, read_only=True) for name in spec.arrays}
 
 
 def _read_part(arrays: dict[str, Any], place: OutputPlace, spec: FrameSpec, name: str, index: Index) -> Pixels:

@@ -69,6 +69,11 @@ class RowRecipes:
         return replace(paid, title=self.main.title, capabilities=tuple(needed))
 
     @property
+    def are_plain(self) -> bool:
+        """Whether all recipes are array functions alone."""
+        return all(each.is_plain for each in (self.main, *self._named.values()))
+
+    @property
     def stages(self) -> int:
         """The most stages that a row goes through."""
         from flows.items import stages_of

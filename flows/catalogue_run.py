@@ -1,5 +1,6 @@
 """A catalogue run from the table to the manifests, and the dry run that says what it would do."""
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,7 @@ from tasks.progress import Silent
 
 TASKS_PER_THOUSAND = 100  # of Prefect, for a thousand rows; batches grow with the recipe's stages to keep below
 STOPS = ("stop", "error")
+MOST_THREADS = 8  # more would wait for the interpreter
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,16 @@ def _opened(
 ) -> Iterator[tuple[RunContext, Pictures]]:  # fmt: skip
     with (
         open_fetcher(settings) as fetcher,
-        open_run(run_id, settings, order, survey.recipes.whole, progress, dry=dry) as run,
+        open_run(run_id, settings, order, survey.recipes.whole, progress, dry=dry, threads=_threads(survey)) as run,
     ):
         survey.recipes.models = run.models
         limit = photo_limits(settings).max_bytes
         yield run, Pictures(survey.table.source, fetcher, run.storage, limit, catalogue_roots(settings), keeps=not dry)
+
+
+def _threads(survey: _Survey) -> int:
+    """Rows on their way at a time: array functions use one core each, models all of them."""
+    return min(MOST_THREADS, len(os.sched_getaffinity(0))) if survey.recipes.are_plain else 1
 
 
 def _rows(

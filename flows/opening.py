@@ -22,7 +22,7 @@ from model_blocks.object_access import access_options
 from tasks.chunks import Limits
 from tasks.cluster import refuse_missing, refuse_unshared, settle
 from tasks.context import RunContext, within_run
-from tasks.executor import open_executor
+from tasks.executor import Executor, open_executor
 from tasks.gate_keeper import GateKeeper
 from tasks.plan import memory_limit
 from tasks.progress import Progress, Silent
@@ -67,16 +67,21 @@ def _checked(storage: Storage, progress: Progress) -> Storage:
 
 @contextmanager
 def open_run(
-    run_id: str, settings: Settings, order: Order, recipe: Recipe, progress: Progress, *, dry: bool = False
-) -> Iterator[RunContext]:
-    """The means of a run, current in this thread until the block ends."""
+    run_id: str, settings: Settings, order: Order, recipe: Recipe, progress: Progress, *, dry: bool = False,
+    threads: int = 1,
+) -> Iterator[RunContext]:  # fmt: skip
+    """The means of a run, current in this thread until the block ends.
+
+    Args:
+        threads: Items on their way at a time in this process, for recipes of array functions alone.
+    """
     if settings.signing_key is not None:
         KeyFolder(settings.signing_key).check()
     refuse_unshared(settings)
     storage, ledger = open_books(settings)
     storage = storage if dry else _checked(storage, progress)
     with (
-        open_executor(settings, storage, take_turns=recipe.is_paid) as executor,
+        open_executor(settings, storage, threads=threads, take_turns=recipe.is_paid) as executor,
         closing(GateKeeper(items_at_once(settings, recipe))) as gates,
     ):
         settings = settle(settings, executor)
@@ -84,7 +89,7 @@ def open_run(
         models = _models(routing)
         refuse_missing(executor, gpu_of(*models.values()))
         service = _service(settings, ledger, run_id, None if dry else progress) if recipe.is_paid else None
-        limits = Limits(memory_limit(settings, executor.workers), settings.disk_reserve_mb * MEBIBYTE)
+        limits = Limits(_memory(settings, executor), settings.disk_reserve_mb * MEBIBYTE)
         context = RunContext(
             run_id, settings, storage, ledger, executor, limits, progress, models, dry, service=service, gates=gates,
             approval=None if dry else _approval(ledger, settings.tenant, run_id, order, recipe),
@@ -93,6 +98,13 @@ def open_run(
             tell_dashboard(executor, progress)
         with within_run(context), routed_by(routing), models_tended(context):
             yield context
+
+
+def _memory(settings: Settings, executor: Executor) -> int:
+    """Bytes that a task may plan with: a worker's own, or this process's share for each of its items."""
+    limit = memory_limit(settings, executor.workers)
+    shared = executor.in_process and settings.memory_limit_mb is not None
+    return limit // executor.workers if shared else limit
 
 
 def items_at_once(settings: Settings, recipe: Recipe) -> int:

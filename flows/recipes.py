@@ -57,6 +57,7 @@ _MAKES: dict[type[StageConfig], str] = {
     RestyleConfig: "restyled",
 }
 SINKS = (PublishConfig, ThumbnailsConfig)  # they deliver the picture and do not change it
+PLAIN = (GradeConfig, ComposeConfig, *SINKS)  # array functions on one core, without a model, a gate or the outside
 
 
 class RecipeName(StrEnum):
@@ -148,6 +149,11 @@ class Recipe:
     def is_paid(self) -> bool:
         """Whether it has a stage that costs money."""
         return any(isinstance(step.config, PlaceConfig) for step in self.steps)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is array functions alone, so that several items at a time cost nothing but cores."""
+        return all(isinstance(step.config, PLAIN) for step in self.steps)
 
     def way_to(self, name: str) -> list[Step]:
         """The steps whose pictures lead to a step's, itself first."""

@@ -38,17 +38,18 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Everything in this process, one task after the other, the libraries using all cores.
+    """Everything in this process, one task of a caller's after the other, the libraries using all cores.
 
     Args:
+        threads: How many callers there are at a time; for tasks that use one core each.
         take_turns: Whether threads that ask at the same time wait for each other. Not where one thread's task waits
             for what another's makes, as a clip's stages that begin early do.
     """
 
-    workers = 1
     in_process = True
 
-    def __init__(self, retries: int = 3, *, take_turns: bool = False) -> None:
+    def __init__(self, retries: int = 3, *, threads: int = 1, take_turns: bool = False) -> None:
+        self.workers = threads
         self._retries = retries
         self._turn: AbstractContextManager[object] = threading.Lock() if take_turns else nullcontext()
 
@@ -112,11 +113,12 @@ def peak_memory_bytes() -> int:
 
 
 def open_executor(
-    settings: Settings, storage: Storage, *, take_turns: bool = False
+    settings: Settings, storage: Storage, *, threads: int = 1, take_turns: bool = False
 ) -> AbstractContextManager[Executor]:
     """The executor that the settings ask for.
 
     Args:
+        threads: How many items are on their way at a time where there are no worker processes.
         take_turns: Whether there are more items on their way than workers, as where items wait for a paid service: in
             this process they then compute one after the other.
 
@@ -125,7 +127,7 @@ def open_executor(
             settings name cannot do this run's work.
     """
     if settings.dask_address is None and settings.workers == 1:
-        return _in_process(settings, take_turns=take_turns)
+        return _in_process(settings, threads, take_turns=take_turns)
     if not storage.is_shared:
         raise SettingsError(
             f"{storage.root} is seen by this process alone; use one worker, or a storage root on disk",
@@ -137,5 +139,5 @@ def open_executor(
 
 
 @contextmanager
-def _in_process(settings: Settings, *, take_turns: bool) -> Iterator[Executor]:
-    yield InProcess(settings.chunk_retries, take_turns=take_turns)
+def _in_process(settings: Settings, threads: int, *, take_turns: bool) -> Iterator[Executor]:
+    yield InProcess(settings.chunk_retries, threads=threads, take_turns=take_turns)

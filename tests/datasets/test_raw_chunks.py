@@ -1,7 +1,9 @@
 """Chunks that are written and read without Zarr are the ones that Zarr writes and reads."""
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from datasets import frames as frames_module
 from datasets.errors import OutputDamagedError
-from datasets.frame_spec import FrameSpec, Index, planar_spec, rgb_spec
+from datasets.frame_spec import FrameSpec, Index, planar_spec, rgb_spec, still_spec
 from datasets.frames import FrameReader, create_frames, frames_entry, write_chunk
 from datasets.outputs import FRAMES, OutputPlace
 from datasets.planar import PLANAR, Planes
@@ -22,6 +24,7 @@ SIZES = (st.integers(1, 20), st.integers(1, 9), st.integers(1, 9))
 SPECS = st.one_of(
     st.builds(planar_spec, *SIZES, st.sampled_from(FORMATS).map(PLANAR.__getitem__)),
     st.builds(rgb_spec, *SIZES, st.sampled_from([3, 4]), st.sampled_from(["uint8", "uint16"])),
+    st.builds(still_spec, *SIZES[1:], st.sampled_from([3, 4]), st.sampled_from(["uint8", "uint16"])),
 )
 
 
@@ -46,9 +49,10 @@ def store(folder: str, spec: FrameSpec, values: Planes, *, raw: bool) -> tuple[O
     return place, checksums
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+def files(folder: Path) -> dict[str, Any]:
+    """Bytes of every file, and what the descriptions say."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: json.loads(data) if name.endswith(".json") else data for name, data in found.items()}
 
 
 @settings(max_examples=30, deadline=None)
