@@ -295,12 +295,18 @@ class OutputPlace:
 
 
 def find_output(place: OutputPlace) -> Manifest | None:
-    """The manifest of an output that is whole, else None: every object it names is there in its size."""
+    """The manifest of an output that is whole, else None: every object it names is there in its size, and no other.
+
+    Frames that it has let go of may be there yet: whoever removes them may have been killed on the way.
+    """
     try:
         manifest = read_manifest(place)
     except OutputIncompleteError:
         return None
-    return manifest if place.stored_objects() == manifest.objects else None
+    stored = place.stored_objects()
+    if manifest.frames is None:
+        stored = {name: size for name, size in stored.items() if not name.startswith(f"{FRAMES}/")}
+    return manifest if stored == manifest.objects else None
 
 
 def clear_damage(place: OutputPlace) -> None:

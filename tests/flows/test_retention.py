@@ -177,7 +177,7 @@ def test_killed_at_any_step_nothing_is_lost_and_nothing_half_gone_counts(
         retention = Retention(storage, ledger, RULES, clock=partial(datetime.fromtimestamp, now.timestamp(), UTC))
         is_killed = _killed_at(after, retention, monkeypatch)
         midway = made.found(FULL, storage)
-        assert midway.outputs >= expected.outputs
+        assert midway.outputs >= expected.outputs, after
         assert midway.framed >= expected.framed
         assert midway.assets >= expected.assets
         retention.run()
