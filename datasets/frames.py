@@ -23,7 +23,7 @@ from datasets.frame_spec import PIXELS, Box, FrameSpec, Index, Pixels, chunk_key
 from datasets.object_store import S3, open_filesystem
 from datasets.outputs import FRAMES, MARKS, FramesEntry, Manifest, OutputPlace, read_manifest
 from datasets.planar import Planes
-from datasets.raw_chunks import chunk_path, is_raw, read_raw, write_raw
+from datasets.raw_chunks import PACKING, chunk_path, crc_of, is_raw, read_raw, write_raw
 
 if TYPE_CHECKING:  # imported on use: a run whose stages are all cached opens no array
     from zarr.storage import FsspecStore, LocalStore
@@ -95,8 +95,8 @@ def _lay_out_here(place: OutputPlace, spec: FrameSpec, times: Times | None) -> F
     ticks = np.arange(spec.shape[0], dtype=np.int64)
     _put(place, "zarr.json", json.dumps({**json.loads(_group_described()), "attributes": dict(spec.attributes)}))
     for name, values in zip(TIMES, times or (ticks, np.ones_like(ticks)), strict=True):
-        data = np.ascontiguousarray(values, "<i8").tobytes()
-        _put(place, f"{name}/c/0", data + int(google_crc32c.value(data)).to_bytes(4, "little"))
+        data = np.ascontiguousarray(values, "<i8").view(np.uint8)
+        _put(place, f"{name}/c/0", data.tobytes() + crc_of(data))
         _put(place, f"{name}/zarr.json", _description(values.shape, values.shape, "int64", kept=False))
     for name, shape in spec.arrays.items():  # the last one last: what is there then is whole
         _put(place, f"{name}/zarr.json", _description(shape, spec.array_chunks(name), spec.dtype, kept=spec.kept))
@@ -151,7 +151,7 @@ def _create_array(
 ) -> Any:
     from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
 
-    packed = (BloscCodec(cname="zstd", clevel=1, shuffle=BloscShuffle.bitshuffle),) if kept else ()
+    packed = (BloscCodec(**PACKING, shuffle=BloscShuffle.bitshuffle),) if kept else ()
     return group.create_array(
         name,
         shape=shape,

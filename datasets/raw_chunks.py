@@ -16,6 +16,7 @@ from datasets.frame_spec import PIXELS, FrameSpec, Index, Pixels
 from datasets.outputs import FRAMES, OutputPlace
 
 CRC_BYTES = 4
+PACKING: Any = {"cname": "zstd", "clevel": 1}  # of Blosc, beside shuffling bits
 
 
 def is_raw(place: OutputPlace) -> bool:
@@ -23,11 +24,16 @@ def is_raw(place: OutputPlace) -> bool:
     return place.storage.is_local
 
 
+def crc_of(data: NDArray[np.uint8]) -> bytes:
+    """The end of a chunk with these bytes."""
+    return int(google_crc32c.value(cast("bytes", data))).to_bytes(CRC_BYTES, "little")
+
+
 def _packer(dtype: str) -> Any:
     """As the arrays' descriptions say it."""
     from numcodecs import Blosc
 
-    return Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE, typesize=np.dtype(dtype).itemsize)
+    return Blosc(**PACKING, shuffle=Blosc.BITSHUFFLE, typesize=np.dtype(dtype).itemsize)
 
 
 def chunk_path(name: str, index: Index) -> str:
@@ -50,7 +56,7 @@ def write_raw(place: OutputPlace, spec: FrameSpec, name: str, index: Index, valu
     data = values.astype(values.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8)
     if spec.kept:
         data = np.frombuffer(_packer(spec.dtype).encode(data), np.uint8)
-    crc = int(google_crc32c.value(cast("bytes", data))).to_bytes(CRC_BYTES, "little")
+    crc = crc_of(data)
     place.storage.write_bytes(place.inside(chunk_path(name, index)), data.data, crc, durable=False)
 
 
@@ -76,6 +82,6 @@ def read_raw(place: OutputPlace, spec: FrameSpec, name: str, index: Index) -> Pi
 def _unpacked(data: NDArray[np.uint8], dtype: str, path: str) -> NDArray[np.uint8]:
     """The values of a packed chunk and its crc32c, which is looked at first: a broken head may promise any size."""
     packed, crc = data[:-CRC_BYTES], data[-CRC_BYTES:]
-    if int(google_crc32c.value(cast("bytes", packed))).to_bytes(CRC_BYTES, "little") != crc.tobytes():
+    if crc_of(packed) != crc.tobytes():
         raise ValueError(f"{path} does not hold what was written")
     return np.concatenate([np.frombuffer(_packer(dtype).decode(packed), np.uint8), crc])

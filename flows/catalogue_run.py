@@ -151,7 +151,7 @@ def _opened(
 
 def _threads(survey: _Survey) -> int:
     """Rows on their way at a time: array functions use one core each, models all of them."""
-    return min(MOST_THREADS, len(os.sched_getaffinity(0))) if survey.recipes.are_plain else 1
+    return min(MOST_THREADS, os.cpu_count() or 1) if survey.recipes.are_plain else 1
 
 
 def _rows(

@@ -330,7 +330,8 @@ def _meet(client: Any, settings: Settings, storage: Storage) -> dict[str, Worker
             f"nothing of {storage.root}; use s3:// and postgresql://",
             workers=list(strangers),
         )
-    for worker, why in strangers.items():
+    if strangers:
+        worker, why = next(iter(strangers.items()))
         raise SettingsError(
             f"the Dask worker at {worker} cannot read {storage.root}: {why}. Give workers the same AWS_* variables as "
             "this process, or keep them in a block and name that in STILLMOTION_STORAGE_BLOCK",

@@ -12,14 +12,12 @@ from prefect.client.schemas.objects import FlowRun
 
 from datasets.errors import UsageError
 from datasets.settings import read_settings
-from flows.approval import SpendApproval
-from flows.deciding import Decided, decide
 from flows.order import ProductOrder
 from flows.product import product
 from flows.resuming import begin_or_go_on
-from flows.run_states import agree
 from flows.summary import RunSummary
 from tasks.prefect_stage import value_of
+from tests.flows.approvals import in_step, said
 from tests.flows.hero_runs import codes, hero, hero_service, ledger, stages
 from tests.product_photographs import product_photo
 from tests.services.paid_service import Service
@@ -60,17 +58,6 @@ def shown(run_id: str) -> tuple[str, str]:
     """What ledger and Prefect say of a run."""
     with ledger().session(read_settings().tenant, read_only=True) as session:
         return session.find_run(run_id).status, str(flow_run_of(run_id).state_name)
-
-
-def said(run_id: str, decision: Any, budget_usd: float | None = None) -> Decided:
-    answer = SpendApproval(decision=decision, budget_usd=budget_usd)
-    with get_client(sync_client=True) as client:
-        return decide(client, ledger(), read_settings().tenant, run_id, answer)
-
-
-def in_step() -> list[tuple[str, str, str]]:
-    with get_client(sync_client=True) as client:
-        return [(each.side, each.was, each.became) for each in agree(client, ledger(), read_settings().tenant)]
 
 
 def test_a_run_that_asks_spends_nothing_and_the_same_order_goes_on_with_it_once_approved(

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from prefect.client.orchestration import get_client
 
 from datasets.ledger import CatalogueRecord, RunRecord
 from datasets.settings import read_settings
-from flows.approval import SpendApproval
 from flows.catalogue import CatalogueOrder, CatalogueSummary, catalogue
-from flows.deciding import Decided, decide
 from flows.resuming import begin_or_go_on
-from flows.run_states import agree
 from tasks.prefect_stage import value_of
+from tests.flows.approvals import in_step, said
 from tests.flows.hero_runs import hero_service, ledger, stages
 from tests.product_photographs import product_photo
 from tests.services.paid_service import Service
@@ -47,17 +44,6 @@ def ran(path: Path, **more: Any) -> CatalogueSummary:
     summary = value_of(begin_or_go_on(catalogue, order, read_settings()))
     assert isinstance(summary, CatalogueSummary), summary
     return summary
-
-
-def said(run_id: str, decision: Any, budget_usd: float | None = None) -> Decided:
-    answer = SpendApproval(decision=decision, budget_usd=budget_usd)
-    with get_client(sync_client=True) as client:
-        return decide(client, ledger(), read_settings().tenant, run_id, answer)
-
-
-def in_step() -> list[tuple[str, str, str]]:
-    with get_client(sync_client=True) as client:
-        return [(each.side, each.was, each.became) for each in agree(client, ledger(), read_settings().tenant)]
 
 
 def kept(run_id: str) -> tuple[RunRecord, CatalogueRecord | None]:

@@ -45,6 +45,10 @@ def _keys(s3: S3Server) -> dict[str, str]:
 
 @pytest.fixture
 def company(s3: S3Server, postgres: Database, apart: DaskApart) -> dict[str, str]:
+    return installed(s3, postgres, apart)
+
+
+def installed(s3: S3Server, postgres: Database, apart: DaskApart) -> dict[str, str]:
     """The environment of an installation on S3, PostgreSQL and a cluster, for commands to be given."""
     return {
         **s3.environment,
@@ -140,12 +144,7 @@ def test_a_model_whose_device_no_worker_has_is_refused_before_any_work(
             tmp_path / "out",
             *("--recipe", recipe_file(tmp_path / "r.json", [{"stage": "upscale", "factor": 2}, {"stage": "publish"}])),
             *("--models", f"upscale={name}", "--weights", f"{name}={weights_of(name)}", "--device", "cuda", "--json"),
-            environment={
-                **s3.environment,
-                **postgres.environment,
-                "STILLMOTION_STORAGE_ROOT": f"{s3.url}/shop",
-                "STILLMOTION_DASK_ADDRESS": apart.address,
-            },
+            environment=installed(s3, postgres, apart),
         )
         out, said = there.communicate(timeout=300)
     assert there.returncode != 0, said
@@ -177,12 +176,7 @@ def test_workers_that_cannot_get_into_the_storage_are_refused_before_any_work(
             [photo],
             tmp_path / "out",
             *("--recipe", "thumbnails", "--json"),
-            environment={
-                **s3.environment,
-                **postgres.environment,
-                "STILLMOTION_STORAGE_ROOT": f"{s3.url}/shop",
-                "STILLMOTION_DASK_ADDRESS": apart.address,
-            },
+            environment=installed(s3, postgres, apart),
         )
         out, said = there.communicate(timeout=300)
     assert there.returncode == 2, said
